@@ -1,0 +1,154 @@
+"""Everything that `make test` checks, one line a check; the last line counts them.
+
+    python tools/check.py [NAME ...] [--flags "slow gpu"]
+"""
+import argparse
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from configparser import ConfigParser
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NBS, LIB, BIN = ROOT / "nbs", ROOT / "diffmnist", Path(sys.executable).parent
+NOTEBOOKS = sorted(NBS.glob("*.ipynb"))
+
+
+def shell(*command, **env):
+    "Run a command in the project; return its exit status and what it printed."
+    run = subprocess.run([str(c) for c in command], cwd=ROOT, env=os.environ | env, stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return run.returncode, run.stdout
+
+
+def modules():
+    "The exported modules, each with the name of its notebook."
+    found = {}
+    for path in NOTEBOOKS:
+        if name := re.search(r"#\| default_exp (\w+)", path.read_text(encoding="utf-8")):
+            found[name[1]] = path.stem
+    return found
+
+
+def exported():
+    "The modules are what the notebooks say."
+    before = {p.name: p.read_bytes() for p in LIB.glob("*.py")}
+    code, text = shell(BIN / "nbdev_export")
+    after = {p.name: p.read_bytes() for p in LIB.glob("*.py")}
+    changed = sorted(k for k in before | after if before.get(k) != after.get(k))
+    stray = sorted(set(after) - {f"{m}.py" for m in modules()} - {"__init__.py", "_modidx.py"})
+    if code:
+        return text
+    if stray:
+        return f"no notebook exports {', '.join(stray)}"
+    return f"not exported before: {', '.join(changed)} (done now: run `make test` again, and commit)" if changed else ""
+
+
+def cleaned():
+    "The notebooks are as nbdev_clean leaves them, and were executed."
+    dirty = []
+    with tempfile.TemporaryDirectory() as folder:
+        for path in NOTEBOOKS:
+            copy = Path(shutil.copy(path, folder))
+            shell(BIN / "nbdev_clean", "--fname", copy)
+            if copy.read_bytes() != path.read_bytes():
+                dirty.append(path.name)
+    return f"run `make export`: {', '.join(dirty)} not clean" if dirty else ""
+
+
+def imports():
+    "A module imports from lower numbers only, and at its top nothing that the package does not require."
+    config = ConfigParser(delimiters=["="])
+    config.read(ROOT / "settings.ini", encoding="utf-8")
+    needs = {re.split(r"[<>=]", r)[0] for r in config["DEFAULT"]["requirements"].split()}
+    number, wrong = modules(), []
+    for name in number:
+        tree = ast.parse((LIB / f"{name}.py").read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            targets = [a.name for a in node.names] if isinstance(node, ast.Import) else (
+                [node.module] if isinstance(node, ast.ImportFrom) else [])
+            for target in targets:
+                top, _, rest = target.partition(".")
+                if top == "diffmnist" and rest and number[rest] >= number[name]:
+                    wrong.append(f"{number[name]} imports from {number[rest]}")
+                if node in tree.body and top not in needs | {"diffmnist"} | sys.stdlib_module_names:
+                    wrong.append(f"{number[name]} imports {top} at its top")
+    return "; ".join(wrong)
+
+
+def linted():
+    "ruff has nothing to say."
+    code, text = shell(BIN / "ruff", "check", "-q", "nbs", "tools", "benchmarks", "setup.py")
+    return text if code else ""
+
+
+def readme():
+    "README.md is what index.ipynb says."
+    code, text = shell(sys.executable, ROOT / "tools" / "readme.py", "--check")
+    return text if code else ""
+
+
+def manifest():
+    "Every shipped weight file is in the manifest with its hash, and the package stays small."
+    import hashlib
+    import json
+
+    wanted = json.loads((LIB / "weights" / "manifest.json").read_text())
+    found = {p.stem: hashlib.sha256(p.read_bytes()).hexdigest() for p in (LIB / "weights").glob("*.safetensors")}
+    size = sum(p.stat().st_size for p in LIB.rglob("*") if p.is_file() and "__pycache__" not in p.parts) / 1e6
+    if wanted != found:
+        return f"manifest and files differ: {sorted(k for k in wanted | found if wanted.get(k) != found.get(k))}"
+    return f"the package is {size:.0f} MB, more than 60" if size > 60 else ""
+
+
+def quick_import():
+    "`import diffmnist.zoo` takes under a second on top of torch."
+    code, text = shell(sys.executable, "-c", "import torch, time; t = time.perf_counter(); import diffmnist.zoo; "
+                       "print(time.perf_counter() - t)")
+    return text if code or float(text.split()[-1]) > 1 else ""
+
+
+def test_notebook(path, flags):
+    "Run one notebook's cells as tests, in a process of its own."
+    start = time.perf_counter()
+    code, text = shell(BIN / "nbdev_test", "--path", path, "--n_workers", "0", "--flags", flags, OMP_NUM_THREADS="1",
+                       MPLBACKEND="agg")
+    return path.stem, text if code else "", time.perf_counter() - start
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Export, check and test the course.")
+    parser.add_argument("names", nargs="*", help="notebooks to test, such as 03_ddpm; all by default")
+    parser.add_argument("--flags", default="", help="run cells with these flags too, such as 'slow gpu'")
+    args = parser.parse_args()
+    unknown = set(args.names) - {p.stem for p in NOTEBOOKS}
+    if unknown:
+        sys.exit(f"no notebook named {', '.join(sorted(unknown))}: there are {', '.join(p.stem for p in NOTEBOOKS)}")
+    bad = total = 0
+
+    def report(name, problem, seconds):
+        nonlocal bad, total
+        bad, total = bad + bool(problem), total + 1
+        print(f"{'FAILED' if problem else 'ok':7}{name:32}{seconds:7.1f} s", flush=True)
+        if problem:
+            print(problem.rstrip(), flush=True)
+
+    for check in (exported, cleaned, imports, linted, readme, manifest, quick_import):
+        start = time.perf_counter()
+        report(check.__name__, check(), time.perf_counter() - start)
+    chosen = [p for p in NOTEBOOKS if not args.names or p.stem in args.names]
+    with ThreadPoolExecutor(2) as pool:
+        for result in pool.map(lambda p: test_notebook(p, args.flags), chosen):
+            report(*result)
+    print(f"{total - bad} passed, {bad} failed")
+    sys.exit(bad > 0)
+
+
+if __name__ == "__main__":
+    main()
