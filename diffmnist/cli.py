@@ -68,8 +68,10 @@ def add_sampling(
 
 def sampler_of(
     args: argparse.Namespace,  # as `add_sampling` describes
-) -> Callable:  # noise -> generator of steps
-    "The sampler that the options ask for, with its model inside; wrong options fail here, before any work."
+) -> tuple:  # sampler (noise -> generator of steps), its model, its schedule
+    "What the options ask for; wrong ones fail here, before any work."
+    if getattr(args, "ncol", None) is not None and args.ncol < 1:
+        raise ValueError(f"--ncol must be at least 1, not {args.ncol}.")
     if args.n < 1:
         raise ValueError(f"--n must be at least 1, not {args.n}.")
     if args.eta is not None and args.sampler == "ddpm":
@@ -81,7 +83,8 @@ def sampler_of(
     sched.grid(steps)  # says what is wrong with the number of steps, if anything is
     model = load(args.model, weights=args.weights)
     kw = {"eta": args.eta or 0.0} if args.sampler == "ddim" else {}
-    return lambda x: {"ddim": ddim, "ddpm": ddpm}[args.sampler](model, x.to(default_device()), sched, n=steps, **kw)
+    sampler = lambda x: {"ddim": ddim, "ddpm": ddpm}[args.sampler](model, x.to(default_device()), sched, n=steps, **kw)
+    return sampler, model, sched.to(default_device())
 
 
 def sample(args: argparse.Namespace) -> None:
@@ -93,7 +96,7 @@ def sample(args: argparse.Namespace) -> None:
         raise FileNotFoundError(f"There is no folder {out.parent}: make it first, or name another --out.")
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp"):
         raise ValueError(f"--out must be a picture such as grid.png, not {out.name}.")
-    sampler = sampler_of(args)
+    sampler, _, _ = sampler_of(args)
     seed_everything(args.seed)
     x = last(tqdm(sampler(torch.randn(args.n, 1, 28, 28)), desc=args.sampler, unit="step"))
     rows = -(-args.n // (cols := args.ncol or round(args.n**0.5)))
@@ -107,19 +110,19 @@ def sample(args: argparse.Namespace) -> None:
 # %% ../nbs/15_cli.ipynb #06b173d4
 def evaluate(args: argparse.Namespace) -> None:
     "Print a model's figures."
-    x, y = mnist(train=False)
-    judge = load("judge")
     if args.model == "judge":
-        chosen = load("judge", weights=args.weights)
-        print(f"right on {accuracy(chosen, x, y):.2%} of the {len(x):,} test digits")
+        x, y = mnist(train=False)
+        print(f"right on {accuracy(load('judge', weights=args.weights), x, y):.2%} of the {len(x):,} test digits")
         return
-    sampler, sched = sampler_of(args), schedule(args.model, args.weights).to(default_device())
-    model = load(args.model, weights=args.weights)
+    if args.n < 10:
+        raise ValueError(f"--n must be at least 10 to say anything about a distribution, not {args.n}.")
+    sampler, model, sched = sampler_of(args)
+    (x, _), judge = mnist(train=False), load("judge")
     batches = Batches(x, batch_size=500, shuffle=False).to(default_device())
     loss = evaluate_loss(model, lambda f, x0: eps_loss(f, x0, sched), batches)
     print(f"eps-MSE {loss:.4f} on the {len(x):,} test digits, every t equally likely")
     seed_everything(args.seed)
-    made = draw_many(lambda m: last(sampler(torch.randn(m, 1, 28, 28))), args.n)
+    made = draw_many(sampler, torch.randn(args.n, 1, 28, 28))
     real, floor = judge.features(x), judge.features(mnist(train=True)[0][: args.n])
     for what, features in ((f"{args.model} by {args.sampler}", judge.features(made)), ("floor: training digits", floor)):
         p, r = precision_recall(features, real[: args.n])
@@ -174,7 +177,7 @@ def main(
     args = make_parser().parse_args(argv)
     try:
         args.run(args)
-    except (ValueError, OSError, RuntimeError, FloatingPointError) as err:
+    except (ValueError, OSError, RuntimeError, ArithmeticError) as err:
         print(f"diffmnist: {err}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -23,7 +23,10 @@ import torch
 def default_device() -> torch.device:
     "The best device of this machine: CUDA, then Apple's MPS, then the CPU; `DIFFMNIST_DEVICE` overrides it."
     if name := os.environ.get("DIFFMNIST_DEVICE"):
-        return torch.device(name)
+        try:
+            return torch.device(name)
+        except RuntimeError as err:
+            raise ValueError(f"DIFFMNIST_DEVICE={name} is no device: use cpu, cuda or mps.") from err
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -47,6 +50,10 @@ def atomic(
     tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield tmp
+        with open(tmp, "rb") as f:
+            os.fsync(f.fileno())  # on the disk before it takes the name
+        os.umask(mask := os.umask(0))
+        tmp.chmod(0o666 & ~mask)  # readable to others as any file, even if its writer was more careful
         os.replace(tmp, path)
     finally:
         tmp.unlink(missing_ok=True)
@@ -160,6 +167,8 @@ def show(
     x = torch.as_tensor(x).detach().float().cpu()
     x = x.reshape(-1, *x.shape[-2:])
     n, h, w = x.shape
+    if not n:
+        raise ValueError("There is no image to show.")
     ncol = ncol or min(n, 16)
     nrow = -(-n // ncol)
     canvas = torch.full((nrow * (h + 2), ncol * (w + 2)), torch.nan)

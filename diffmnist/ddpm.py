@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from .core import Batches, atomic, last, mnist_bytes, to_bytes
+from .core import Batches, atomic, default_device, last, mnist_bytes, to_bytes
 from .forward_process import Schedule, cosine, noise, x0_from_eps
 from .training import History, fit, save_weights
 from .unet import UNet
@@ -47,7 +47,7 @@ def save_samples(
     with torch.random.fork_rng():
         torch.manual_seed(0)
         x = last(ddpm(model, torch.randn(16, 1, 28, 28).to(device), sched, n=min(sched.T, 100)))
-    kept = load(path.read_bytes()) if path.exists() else {}
+    kept = load(path.read_bytes()) if path.exists() and epoch > 1 else {}
     with atomic(path) as tmp:
         save_file(kept | {f"epoch_{epoch:04d}": to_bytes(x).cpu()}, tmp)
 
@@ -70,8 +70,10 @@ def train_ddpm(
 ) -> tuple[UNet, History]:  # the EMA model, and what was measured
     "Train the pixel-space DDPM on the cosine schedule; held-out loss: eps-MSE on the test digits, every t equally likely."
     recipe = {k: v for k, v in locals().items() if k not in ("out", "resume")}
+    if sample_every < 1:
+        raise ValueError(f"sample_every must be at least 1, not {sample_every}.")
     torch.manual_seed(seed)
-    model, sched = UNet(widths), cosine(T)
+    model, sched = UNet(widths), cosine(T).to(default_device())
     (x, _), (x_test, _) = mnist_bytes(True), mnist_bytes(False)
     train, valid = Batches(x[:limit], batch_size=batch_size, seed=seed), Batches(x_test[:limit], batch_size=500, shuffle=False)
     keep = partial(save_samples, sched=sched, out=out, every=sample_every)

@@ -52,10 +52,10 @@ class Schedule:
     ) -> torch.Tensor:  # (n+1,) long, from start down to 0
         "The times that a sampler of n steps visits, evenly spaced."
         start = self.T if start is None else start
-        if start != int(start) or not 1 <= start <= self.T:
+        if not 1 <= start <= self.T or start != int(start):
             raise ValueError(f"start must be a whole number between 1 and {self.T}, not {start}.")
         n = start if n is None else n
-        if n != int(n) or not 1 <= n <= start:
+        if not 1 <= n <= start or n != int(n):
             raise ValueError(f"The number of steps must be a whole number between 1 and {start}, not {n}.")
         return (start * torch.arange(int(n), -1, -1, dtype=torch.float64) / int(n)).round().long()
 
@@ -75,6 +75,8 @@ def from_betas(
     beta: torch.Tensor,  # (T,), the variance of the noise added by step t, for t = 1..T
 ) -> Schedule:
     "The variance-preserving schedule of these betas: `alpha_bar = cumprod(1 - beta)` (Ho et al. 2020, Eq. 4)."
+    if not bool(((beta >= 0) & (beta < 1)).all()):
+        raise ValueError("Every beta must lie in [0, 1).")
     alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), (1 - beta.double()).cumprod(0)])
     return Schedule(alpha_bar.sqrt().float(), (1 - alpha_bar).sqrt().float())
 

@@ -19,7 +19,7 @@ def time_embedding(
     dim: int,  # even
     max_period: float = 10000.0,  # slowest wave: 2 pi max_period time steps
 ) -> torch.Tensor:  # (B, dim), in [-1, 1]
-    "dim/2 sines and dim/2 cosines of t, with frequencies from 1 down to 1/max_period (Vaswani et al. 2017, Section 3.5)."
+    "dim/2 sines and dim/2 cosines of t, with frequencies from 1 down to almost 1/max_period (Vaswani et al. 2017, Section 3.5)."
     freq = torch.exp(-math.log(max_period) * torch.arange(dim // 2, device=t.device) / (dim // 2))
     angle = t[:, None].float() * freq
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
@@ -34,7 +34,7 @@ class Cond(NamedTuple):
 # %% ../nbs/02_unet.ipynb #0a482798
 def group_norm(ch: int) -> nn.GroupNorm:
     "Group normalisation with at most 8 groups of at least 4 channels."
-    return nn.GroupNorm(math.gcd(8, max(ch // 4, 1)), ch)
+    return nn.GroupNorm(math.gcd(8, max(ch // 4, 1), ch), ch)
 
 # %% ../nbs/02_unet.ipynb #5c963761
 def zero(layer: nn.Module) -> nn.Module:
@@ -67,7 +67,7 @@ class ResBlock(nn.Module):
 
 # %% ../nbs/02_unet.ipynb #96024d48
 class Attention(nn.Module):
-    "Every pixel looks at all tokens of `c.ctx`, or at all other pixels where there is no `c.ctx`."
+    "Every pixel looks at all pixels, or with `ctx_dim` at the tokens in `c.ctx`."
 
     def __init__(
         self,
@@ -128,9 +128,10 @@ class UNet(nn.Module):
         widths: tuple[int, ...] = (24, 48, 96),  # channels of each stage; stage i works at resolution H / 2**i
         c_in: int = 1,  # channels of the input
         c_out: int = 1,  # channels of the output
-        attn: tuple = (None, None, Attention),  # for each stage a factory `channels -> layer`, or None
+        attn: tuple | None = None,  # for each stage a factory `channels -> layer`, or None; by default Attention in the last
     ):
         super().__init__()
+        attn = (None,) * (len(widths) - 1) + (Attention,) if attn is None else attn
         if len(widths) != len(attn):
             raise ValueError(f"widths and attn must have one entry a stage, not {len(widths)} and {len(attn)}.")
         self.emb_dim = 4 * widths[0]

@@ -71,8 +71,11 @@ def imports():
     for name in number:
         tree = ast.parse((LIB / f"{name}.py").read_text(encoding="utf-8"))
         for node in ast.walk(tree):
-            targets = [a.name for a in node.names] if isinstance(node, ast.Import) else (
-                [node.module] if isinstance(node, ast.ImportFrom) else [])
+            targets = []
+            if isinstance(node, ast.Import):
+                targets = [a.name for a in node.names]
+            elif isinstance(node, ast.ImportFrom):  # nbdev writes imports of the package as relative ones
+                targets = [f"diffmnist.{node.module}" if node.level else node.module]
             for target in targets:
                 top, _, rest = target.partition(".")
                 if top == "diffmnist" and rest and number[rest] >= number[name]:
@@ -141,7 +144,11 @@ def main():
 
     for check in (exported, cleaned, imports, linted, readme, manifest, quick_import):
         start = time.perf_counter()
-        report(check.__name__, check(), time.perf_counter() - start)
+        try:
+            problem = check()
+        except Exception as err:  # a check that breaks has failed
+            problem = f"{type(err).__name__}: {err}"
+        report(check.__name__, problem, time.perf_counter() - start)
     chosen = [p for p in NOTEBOOKS if not args.names or p.stem in args.names]
     with ThreadPoolExecutor(2) as pool:
         for result in pool.map(lambda p: test_notebook(p, args.flags), chosen):

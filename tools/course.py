@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 from latex2mathml.converter import convert as to_mathml
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
 from nbdev.clean import nbdev_clean
 from nbdev.process import first_code_ln
@@ -53,6 +53,8 @@ def run_notebook(path, skip, place):
             except CellExecutionError as err:
                 error = f"cell {i} of {path.name}: {err.ename}: {err.evalue}"
                 break
+            except DeadKernelError:
+                return f"cell {i} of {path.name}: the kernel died (out of memory?)"
     save(path, nb)
     return error
 

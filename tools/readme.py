@@ -3,6 +3,7 @@
     python tools/readme.py [--check]
 """
 import base64
+import re
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def render():
     parts, pictures = [], {}
     for cell in nbformat.read(ROOT / "nbs" / "index.ipynb", as_version=4).cells:
         if cell.cell_type == "markdown":
-            parts.append(cell.source.replace(".ipynb)", ".ipynb)").replace("](", "](nbs/") if ".ipynb)" in cell.source else cell.source)
+            parts.append(re.sub(r"\]\((\w+\.ipynb)\)", r"](nbs/\1)", cell.source))
         elif not cell.source.startswith("#| hide"):
             if not cell.source.startswith("#| echo: false"):
                 parts.append(f"```python\n{cell.source}\n```")
