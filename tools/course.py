@@ -5,7 +5,6 @@
 Cells that carry a flag of `tst_flags` (settings.ini) are skipped unless --flags names it, and keep the output they have.
 """
 import argparse
-import html
 import os
 import re
 import sys
@@ -79,35 +78,39 @@ def with_mathml(text):
     return "".join(parts)
 
 
+def for_readers(cells):
+    "The cells as a reader wants them: no hidden ones, no directives, formulas as MathML, links to pages."
+    for cell in cells:
+        lines = cell.source.splitlines()
+        directives = [line.removeprefix("#|").strip() for line in lines if line.startswith("#|")]
+        cell.source = "\n".join(line for line in lines if not line.startswith("#|"))
+        if cell.cell_type == "markdown":
+            cell.source = with_mathml(re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.html)", cell.source))
+        if "echo: false" in directives:
+            cell.source = ""
+        if "hide" not in directives and (cell.source.strip() or cell.get("outputs")):
+            yield cell
+
+
 def write_page(path, links):
     "One notebook as an HTML page with its pictures inside."
     nb = nbformat.read(path, as_version=4)
-    for cell in nb.cells:
-        if cell.cell_type == "markdown":
-            cell.source = with_mathml(re.sub(r"\((\w+)\.ipynb(#[^)]*)?\)", r"(\1.html)", cell.source))
-            cell.source = "\n".join(line for line in cell.source.splitlines() if not line.startswith("#|"))
-    exporter = HTMLExporter(mathjax_url="", require_js_url="", mermaid_js_url="", jquery_url="", sanitize_html=False)
+    nb.cells = list(for_readers(nb.cells))
+    exporter = HTMLExporter(mathjax_url="", require_js_url="", mermaid_js_url="", jquery_url="", sanitize_html=False,
+                            exclude_input_prompt=True, exclude_output_prompt=True)
     body, _ = exporter.from_notebook_node(nb, {"metadata": {"name": path.stem}})
-    body = body.replace("<main>", f"<nav style='padding:0.5em 2em;font:14px sans-serif'>{links}</nav><main>", 1)
+    style = "<style>main{max-width:62em;margin:0 auto;padding:0 1em}nav{padding:.7em 2em;font:14px sans-serif}nav a{margin-right:1em}</style>"
+    body = body.replace("</head>", style + "</head>", 1).replace("<main>", f"<nav>{links}</nav><main>", 1)
     (PAGES / f"{path.stem}.html").write_text(body, encoding="utf-8")
 
 
 def write_pages(paths):
-    "All notebooks as pages, and an index of them."
+    "All notebooks as pages; index.ipynb becomes the first one."
     PAGES.mkdir(exist_ok=True)
-    links = " &nbsp; ".join(f"<a href='{p.stem}.html'>{html.escape(p.stem.split('_')[0])}</a>" for p in paths)
-    links = f"<a href='index.html'>course</a> &nbsp; {links}"
-    rows = []
+    names = {p.stem: "diffmnist" if p.stem == "index" else p.stem.split("_")[0] for p in paths}
+    links = "".join(f"<a href='{k}.html' title='{k}'>{v}</a>" for k, v in sorted(names.items(), key=lambda kv: kv[0] != "index"))
     for p in tqdm(paths, desc="pages", unit="page"):
         write_page(p, links)
-        first = nbformat.read(p, as_version=4).cells[0].source
-        title, promise = (re.search(pattern, first, re.M) for pattern in (r"^# (.+)", r"^> (.+)"))
-        name = p.stem.split("_")[0] if p.stem != "index" else ""
-        rows.append(f"<li><b>{name}</b> <a href='{p.stem}.html'>{html.escape(title[1])}</a><br>{html.escape(promise[1])}</li>")
-    (PAGES / "index.html").write_text(
-        "<!doctype html><meta charset='utf-8'><title>diffmnist</title><style>body{font:16px/1.5 sans-serif;max-width:45em;"
-        "margin:3em auto;padding:0 1em}li{margin:.8em 0;list-style:none}</style><h1>diffmnist</h1><ul>"
-        + "".join(rows) + "</ul>", encoding="utf-8")
 
 
 def main():
