@@ -114,8 +114,8 @@ def evaluate(args: argparse.Namespace) -> None:
         x, y = mnist(train=False)
         print(f"right on {accuracy(load('judge', weights=args.weights), x, y):.2%} of the {len(x):,} test digits")
         return
-    if args.n < 10:
-        raise ValueError(f"--n must be at least 10 to say anything about a distribution, not {args.n}.")
+    if not 10 <= args.n <= 10_000:
+        raise ValueError(f"--n must be between 10 and 10000, the number of test digits to compare with, not {args.n}.")
     sampler, model, sched = sampler_of(args)
     (x, _), judge = mnist(train=False), load("judge")
     batches = Batches(x, batch_size=500, shuffle=False).to(default_device())
@@ -124,9 +124,9 @@ def evaluate(args: argparse.Namespace) -> None:
     seed_everything(args.seed)
     made = draw_many(sampler, torch.randn(args.n, 1, 28, 28))
     real, floor = judge.features(x), judge.features(mnist(train=True)[0][: args.n])
-    for what, features in ((f"{args.model} by {args.sampler}", judge.features(made)), ("floor: training digits", floor)):
+    for what, features in ((f"{args.model} by {args.sampler}", judge.features(made)), ("reference: training digits", floor)):
         p, r = precision_recall(features, real[: args.n])
-        line = f"{what:24} N = {args.n}: MNIST-FID {fid(features, real):.2f}, precision {p:.3f}, recall {r:.3f}"
+        line = f"{what:27} N = {args.n}: MNIST-FID {fid(features, real):.2f}, precision {p:.3f}, recall {r:.3f}"
         print(line + (f", KID {kid(features, real)[0]:.3f}" if args.n >= 1000 else ""))
 
 
@@ -163,7 +163,7 @@ def make_parser() -> argparse.ArgumentParser:
     verb.add_argument("--ncol", type=int, metavar="INT", help="digits in a row [a square]")
     verb.add_argument("--out", default="samples.png", metavar="FILE", help="the picture [samples.png]")
     verb.set_defaults(run=sample)
-    verb = verbs.add_parser("evaluate", help="print a model's figures", description="Print a model's figures and their floors.")
+    verb = verbs.add_parser("evaluate", help="print a model's figures", description="Print a model's figures beside those of real digits.")
     verb.add_argument("model", choices=list(recipes))
     add_sampling(verb, 1000)
     verb.set_defaults(run=evaluate)
@@ -178,7 +178,7 @@ def main(
     try:
         args.run(args)
     except (ValueError, OSError, RuntimeError, ArithmeticError) as err:
-        print(f"diffmnist: {err}", file=sys.stderr)
+        print(f"diffmnist: {' '.join(str(err).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -24,11 +24,11 @@ def default_device() -> torch.device:
     "The best device of this machine: CUDA, then Apple's MPS, then the CPU; `DIFFMNIST_DEVICE` overrides it."
     if name := os.environ.get("DIFFMNIST_DEVICE"):
         try:
-            return torch.device(name)
-        except RuntimeError as err:
-            raise ValueError(f"DIFFMNIST_DEVICE={name} is no device: use cpu, cuda or mps.") from err
+            return torch.empty(0, device=name).device
+        except (RuntimeError, AssertionError, NotImplementedError) as err:
+            raise ValueError(f"DIFFMNIST_DEVICE={name} is no device of this machine: use cpu, cuda or mps.") from err
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))  # one of several processes has its own GPU
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 # %% ../nbs/00_core.ipynb #b32cce2d

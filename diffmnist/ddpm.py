@@ -15,7 +15,7 @@ import torch
 
 from .core import Batches, atomic, default_device, last, mnist_bytes, to_bytes
 from .forward_process import Schedule, cosine, noise, x0_from_eps
-from .training import History, fit, save_weights
+from .training import History, fit, main_process, save_weights
 from .unet import UNet
 
 # %% ../nbs/03_ddpm.ipynb #754cec97
@@ -41,6 +41,7 @@ def save_samples(
     "Keep 16 digits, drawn from the same noise each time, as bytes in `samples.safetensors` of the run's folder."
     if out is None or epoch % every and epoch != 1:
         return
+    from safetensors import SafetensorError
     from safetensors.torch import load, save_file
 
     path, device = Path(out) / "samples.safetensors", next(model.parameters()).device
@@ -48,8 +49,11 @@ def save_samples(
         torch.manual_seed(0)
         x = last(ddpm(model, torch.randn(16, 1, 28, 28).to(device), sched, n=min(sched.T, 100)))
     kept = load(path.read_bytes()) if path.exists() and epoch > 1 else {}
-    with atomic(path) as tmp:
-        save_file(kept | {f"epoch_{epoch:04d}": to_bytes(x).cpu()}, tmp)
+    try:
+        with atomic(path) as tmp:
+            save_file(kept | {f"epoch_{epoch:04d}": to_bytes(x).cpu()}, tmp)
+    except SafetensorError as err:
+        raise OSError(f"Cannot write {path} ({err}).") from err
 
 # %% ../nbs/03_ddpm.ipynb #124c0691
 def train_ddpm(
@@ -62,8 +66,8 @@ def train_ddpm(
     T: int = 1000,  # steps of the cosine schedule
     widths: tuple[int, ...] = (24, 48, 96),  # channels of the UNet's stages
     sample_every: int = 10,  # epochs between pictures of samples, if `out` is given
-    bf16: bool | None = None,  # bfloat16 autocast; None: on CUDA only
-    out: str | Path | None = None,  # folder for checkpoints, samples and weights; None: write nothing
+    bf16: bool | None = None,  # bfloat16 autocast; None: on GPUs that are made for it
+    out: str | Path | None = None,  # folder for checkpoints, samples and weights; None: write nothing (command line: runs/ddpm)
     resume: bool = False,  # continue the run in `out`, if there is one
     seed: int = 0,
     limit: int | None = None,  # use only the first `limit` digits of each split, for a trial
@@ -80,7 +84,7 @@ def train_ddpm(
     loss = lambda f, x0: eps_loss(f, x0, sched)
     model, history = fit(model, loss, train, valid, epochs, lr, wd, warmup, ema=ema, bf16=bf16, out=out, resume=resume,
                          seed=seed, after_epoch=keep)
-    if out is not None:
+    if out is not None and main_process():
         save_weights(model, Path(out) / "ddpm.safetensors", recipe=recipe, history=history.state_dict())
     return model, history
 

@@ -17,7 +17,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from .core import Batches, last, mnist_bytes
-from .training import History, fit, save_weights
+from .training import History, fit, main_process, save_weights
 
 # %% ../nbs/03a_metrics.ipynb #7f2a4ac2
 class Judge(nn.Module):
@@ -78,8 +78,8 @@ def train_judge(
     batch_size: int = 128,
     wd: float = 1e-2,  # weight decay
     ema: float = 0.998,  # decay of the average of the weights
-    bf16: bool | None = None,  # bfloat16 autocast; None: on CUDA only
-    out: str | Path | None = None,  # folder for checkpoints and weights; None: write nothing
+    bf16: bool | None = None,  # bfloat16 autocast; None: on GPUs that are made for it
+    out: str | Path | None = None,  # folder for checkpoints and weights; None: write nothing (command line: runs/judge)
     resume: bool = False,  # continue the run in `out`, if there is one
     seed: int = 0,
     limit: int | None = None,  # use only the first `limit` digits of each split, for a trial
@@ -91,7 +91,7 @@ def train_judge(
     model, history = fit(Judge(), judge_loss, Batches(*train, batch_size=batch_size, seed=seed),
                          Batches(*test, batch_size=500, shuffle=False), epochs, lr, wd, ema=ema, bf16=bf16,
                          out=out, resume=resume, seed=seed)
-    if out is not None:
+    if out is not None and main_process():
         save_weights(model, Path(out) / "judge.safetensors", recipe=recipe, history=history.state_dict())
     return model, history
 

@@ -76,6 +76,8 @@ class Attention(nn.Module):
         heads: int = 4,  # divides ch
     ):
         super().__init__()
+        if ch % heads:
+            raise ValueError(f"{ch} channels cannot be shared out among {heads} heads.")
         self.heads, self.norm = heads, group_norm(ch)
         self.q, self.kv = nn.Linear(ch, ch), nn.Linear(ctx_dim or ch, 2 * ch)
         self.out = zero(nn.Linear(ch, ch))
@@ -165,6 +167,8 @@ class UNet(nn.Module):
 
     def forward(self, x_t: torch.Tensor, t: torch.Tensor, ctx: torch.Tensor | None = None) -> torch.Tensor:
         "x_t (B, c_in, H, W), H and W divisible by 2**(stages-1), t (B,) -> (B, c_out, H, W)."
+        if any(n % 2 ** (len(self.ups) - 1) for n in x_t.shape[-2:]):
+            raise ValueError(f"{len(self.ups)} stages need a height and width divisible by {2 ** (len(self.ups) - 1)}, not {tuple(x_t.shape[-2:])}.")
         c = self.cond(t, ctx)
         h, skips = self.encode(self.stem(x_t), c)
         return self.head(self.decode(self.mid(h, c), skips, c))

@@ -22,9 +22,9 @@ NOTEBOOKS = sorted(NBS.glob("*.ipynb"))
 
 def shell(*command, **env):
     "Run a command in the project; return its exit status and what it printed."
-    run = subprocess.run([str(c) for c in command], cwd=ROOT, env=os.environ | env, stdin=subprocess.DEVNULL,
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    return run.returncode, run.stdout
+    run = subprocess.run([str(c) for c in command], cwd=ROOT, env=os.environ | env, stdin=subprocess.DEVNULL, timeout=3600,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    return run.returncode, run.stdout or f"{command[0]}: exit status {run.returncode}"
 
 
 def modules():
@@ -51,13 +51,12 @@ def exported():
 
 
 def cleaned():
-    "The notebooks are as nbdev_clean leaves them, and were executed."
+    "The notebooks are as nbdev_clean leaves them."
     dirty = []
     with tempfile.TemporaryDirectory() as folder:
         for path in NOTEBOOKS:
             copy = Path(shutil.copy(path, folder))
-            shell(BIN / "nbdev_clean", "--fname", copy)
-            if copy.read_bytes() != path.read_bytes():
+            if shell(BIN / "nbdev_clean", "--fname", copy)[0] or copy.read_bytes() != path.read_bytes():
                 dirty.append(path.name)
     return f"run `make export`: {', '.join(dirty)} not clean" if dirty else ""
 
@@ -120,8 +119,11 @@ def quick_import():
 def test_notebook(path, flags):
     "Run one notebook's cells as tests, in a process of its own."
     start = time.perf_counter()
-    code, text = shell(BIN / "nbdev_test", "--path", path, "--n_workers", "0", "--flags", flags, OMP_NUM_THREADS="1",
-                       MPLBACKEND="agg")
+    try:
+        code, text = shell(BIN / "nbdev_test", "--path", path, "--n_workers", "0", "--flags", flags, OMP_NUM_THREADS="1",
+                           MPLBACKEND="agg")
+    except Exception as err:
+        code, text = 1, f"{type(err).__name__}: {err}"
     return path.stem, text if code else "", time.perf_counter() - start
 
 
