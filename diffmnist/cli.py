@@ -25,7 +25,7 @@ from .metrics import accuracy, draw_many, fid, kid, precision_recall
 from .training import evaluate_loss
 from .zoo import find_recipe, load, recipes, schedule
 
-# %% ../nbs/15_cli.ipynb #8336fd22
+# %% ../nbs/15_cli.ipynb #c6507994
 def comments(
     fn: Callable,  # a function with one parameter a line
 ) -> dict[str, str]:  # parameter -> its comment
@@ -52,7 +52,7 @@ def add_options(
             kind = next(k for k in (int, float, str) if k in kinds)
             parser.add_argument(option, type=kind, default=p.default, metavar=kind.__name__.upper(), help=text)
 
-# %% ../nbs/15_cli.ipynb #e16ed9f8
+# %% ../nbs/15_cli.ipynb #fb94a2a8
 def add_sampling(
     parser: argparse.ArgumentParser,
     n: int,  # default number of digits
@@ -107,7 +107,7 @@ def sample(args: argparse.Namespace) -> None:
         Image.fromarray(grid.numpy()).save(tmp)
     print(f"{args.n} digits in {out}")
 
-# %% ../nbs/15_cli.ipynb #06b173d4
+# %% ../nbs/15_cli.ipynb #6c95fa51
 def evaluate(args: argparse.Namespace) -> None:
     "Print a model's figures."
     if args.model == "judge":
@@ -145,7 +145,7 @@ def train(args: argparse.Namespace) -> None:
     print(f"held-out loss {history.valid[-1]:.4f} after {len(history.valid)} epochs, {history.seconds:.0f} s; "
           f"weights in {chosen['out']}/{args.model}.safetensors")
 
-# %% ../nbs/15_cli.ipynb #cbacef55
+# %% ../nbs/15_cli.ipynb #bcab82ff
 def make_parser() -> argparse.ArgumentParser:
     "The whole command with its three verbs."
     parser = argparse.ArgumentParser(prog="diffmnist", description="Diffusion models on MNIST: train, sample, evaluate.")

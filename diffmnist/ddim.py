@@ -13,7 +13,7 @@ import torch
 from .ddpm import Step, posterior, predict_x0
 from .forward_process import Schedule
 
-# %% ../nbs/04_ddim.ipynb #4a56ad6d
+# %% ../nbs/04_ddim.ipynb #db7fb296
 @torch.no_grad()
 def ddim(
     f: Callable,  # predictor of eps: f(x_t, t), t (B,)
@@ -38,7 +38,7 @@ def ddim(
             x = x + tau * torch.randn_like(x)
         yield Step(s, x, x0)
 
-# %% ../nbs/04_ddim.ipynb #8e38dd0a
+# %% ../nbs/04_ddim.ipynb #0f9e9369
 @torch.no_grad()
 def invert(
     f: Callable,  # predictor of eps: f(x_t, t), t (B,)

@@ -18,7 +18,7 @@ from .forward_process import Schedule, cosine, noise, x0_from_eps
 from .training import History, fit, main_process, save_weights
 from .unet import UNet
 
-# %% ../nbs/03_ddpm.ipynb #754cec97
+# %% ../nbs/03_ddpm.ipynb #d5727c91
 def eps_loss(
     f: Callable,  # predictor of eps: f(x_t, t, **cond)
     x0: torch.Tensor,  # clean images (B, C, H, W)
@@ -30,7 +30,7 @@ def eps_loss(
     eps = torch.randn_like(x0)
     return (f(noise(x0, t, eps, sched), t, **cond).float() - eps).square().mean()
 
-# %% ../nbs/03_ddpm.ipynb #b84be7be
+# %% ../nbs/03_ddpm.ipynb #879d1a0e
 def save_samples(
     model: UNet,  # the EMA model so far
     epoch: int,  # epochs done
@@ -55,7 +55,7 @@ def save_samples(
     except SafetensorError as err:
         raise OSError(f"Cannot write {path} ({err}).") from err
 
-# %% ../nbs/03_ddpm.ipynb #124c0691
+# %% ../nbs/03_ddpm.ipynb #3a26fb87
 def train_ddpm(
     epochs: int = 100,  # passes over the 60,000 digits
     lr: float = 1e-3,  # peak learning rate
@@ -88,7 +88,7 @@ def train_ddpm(
         save_weights(model, Path(out) / "ddpm.safetensors", recipe=recipe, history=history.state_dict())
     return model, history
 
-# %% ../nbs/03_ddpm.ipynb #ec03d925
+# %% ../nbs/03_ddpm.ipynb #563649d4
 def posterior(
     x_t: torch.Tensor,  # noisy images (B, C, H, W)
     x0: torch.Tensor,  # clean images, known or guessed, shaped like x_t
@@ -103,7 +103,7 @@ def posterior(
     mean = (alpha_ts * sigma_s**2 * x_t + alpha_s * var_ts * x0) / sigma_t**2
     return mean, sigma_s / sigma_t * var_ts.sqrt()
 
-# %% ../nbs/03_ddpm.ipynb #033e969d
+# %% ../nbs/03_ddpm.ipynb #f675f7e1
 def predict_x0(
     f: Callable,  # predictor of eps: f(x_t, t), t (B,)
     x_t: torch.Tensor,  # noisy images (B, C, H, W)
@@ -115,7 +115,7 @@ def predict_x0(
     x0 = x0_from_eps(x_t, t, f(x_t, torch.full((len(x_t),), int(t), device=x_t.device)), sched)
     return x0.clamp(-1, 1) if clip else x0
 
-# %% ../nbs/03_ddpm.ipynb #d084baa3
+# %% ../nbs/03_ddpm.ipynb #d431c53a
 class Step(NamedTuple):
     "What a sampler yields after each step."
 
@@ -123,7 +123,7 @@ class Step(NamedTuple):
     x: torch.Tensor  # (B, C, H, W), the samples at time t
     x0: torch.Tensor  # (B, C, H, W), the guess of the clean images that led there
 
-# %% ../nbs/03_ddpm.ipynb #0574c7a6
+# %% ../nbs/03_ddpm.ipynb #e17d2b09
 @torch.no_grad()
 def ddpm(
     f: Callable,  # predictor of eps: f(x_t, t), t (B,)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-# %% ../nbs/01_forward_process.ipynb #56439317
+# %% ../nbs/01_forward_process.ipynb #14d645a2
 @dataclass(frozen=True)
 class Schedule:
     "How much signal and noise is left at each time: `x_t = alpha[t] x0 + sigma[t] eps`, t = 0 (data) .. T (noise)."
@@ -63,7 +63,7 @@ class Schedule:
         "The same schedule on another device."
         return Schedule(self.alpha.to(device), self.sigma.to(device))
 
-# %% ../nbs/01_forward_process.ipynb #89697967
+# %% ../nbs/01_forward_process.ipynb #b55f573e
 def check_T(T):
     "T if it is a positive whole number, else an error."
     if T != int(T) or T < 1:
@@ -80,14 +80,14 @@ def from_betas(
     alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), (1 - beta.double()).cumprod(0)])
     return Schedule(alpha_bar.sqrt().float(), (1 - alpha_bar).sqrt().float())
 
-# %% ../nbs/01_forward_process.ipynb #37d6fe84
+# %% ../nbs/01_forward_process.ipynb #3732571d
 def linear(
     T: int = 1000,  # number of steps
 ) -> Schedule:
     "beta from 1e-4 to 0.02 in a straight line (Ho et al. 2020, Section 4); scaled by 1000/T for other T."
     return from_betas((torch.linspace(1e-4, 0.02, check_T(T), dtype=torch.float64) * 1000 / T).clamp(max=0.999))
 
-# %% ../nbs/01_forward_process.ipynb #fd5d0274
+# %% ../nbs/01_forward_process.ipynb #c6bf3d2a
 def cosine(
     T: int = 1000,  # number of steps
     s: float = 0.008,  # offset that keeps the first betas from vanishing
@@ -97,7 +97,7 @@ def cosine(
     f = ((t + s) / (1 + s) * math.pi / 2).cos() ** 2
     return from_betas((1 - f[1:] / f[:-1]).clamp(max=0.999))
 
-# %% ../nbs/01_forward_process.ipynb #2327aa4b
+# %% ../nbs/01_forward_process.ipynb #1c9b0805
 def noise(
     x0: torch.Tensor,  # clean images (B, C, H, W)
     t: torch.Tensor | float,  # time, 0..T, one or (B,)
@@ -108,7 +108,7 @@ def noise(
     alpha, sigma = sched.at(t, x0)
     return alpha * x0 + sigma * eps
 
-# %% ../nbs/01_forward_process.ipynb #10473fb5
+# %% ../nbs/01_forward_process.ipynb #2da8db52
 def x0_from_eps(
     x_t: torch.Tensor,  # noisy images (B, C, H, W)
     t: torch.Tensor | float,  # time, 0..T, one or (B,); alpha_t must not be 0
@@ -119,7 +119,7 @@ def x0_from_eps(
     alpha, sigma = sched.at(t, x_t)
     return (x_t - sigma * eps) / alpha
 
-# %% ../nbs/01_forward_process.ipynb #b083ab02
+# %% ../nbs/01_forward_process.ipynb #74252500
 def blur_denoise(
     x_t: torch.Tensor,  # noisy images (B, 1, H, W) at time t
     t: int,  # time, 0..T; alpha_t must not be 0

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from .core import Batches, last, mnist_bytes
 from .training import History, fit, main_process, save_weights
 
-# %% ../nbs/03a_metrics.ipynb #7f2a4ac2
+# %% ../nbs/03a_metrics.ipynb #630a97f1
 class Judge(nn.Module):
     "A small convolutional classifier; its last hidden layer is the space in which distributions are compared."
 
@@ -48,7 +48,7 @@ class Judge(nn.Module):
         with torch.no_grad():
             return self.head(self.features(x).to(device)).argmax(1).cpu()
 
-# %% ../nbs/03a_metrics.ipynb #20bed1d1
+# %% ../nbs/03a_metrics.ipynb #8305d11b
 def jitter(
     x: torch.Tensor,  # images (B, 1, H, W)
     angle: float = 12.0,  # largest rotation, degrees
@@ -62,7 +62,7 @@ def jitter(
     grid = F.affine_grid(theta.view(-1, 2, 3), x.shape, align_corners=False)
     return F.grid_sample(x + 1, grid, align_corners=False) - 1  # +1: outside is 0, which is the background
 
-# %% ../nbs/03a_metrics.ipynb #00a4b01b
+# %% ../nbs/03a_metrics.ipynb #38fba4c5
 def judge_loss(
     f: nn.Module,  # the classifier
     x: torch.Tensor,  # digits (B, 1, 28, 28) in [-1, 1]
@@ -71,7 +71,7 @@ def judge_loss(
     "Cross-entropy; in training on jittered digits."
     return F.cross_entropy(f(jitter(x) if f.training else x).float(), y)
 
-# %% ../nbs/03a_metrics.ipynb #a22d9076
+# %% ../nbs/03a_metrics.ipynb #6963b270
 def train_judge(
     epochs: int = 16,  # passes over the 60,000 digits
     lr: float = 2e-3,  # peak learning rate
@@ -95,7 +95,7 @@ def train_judge(
         save_weights(model, Path(out) / "judge.safetensors", recipe=recipe, history=history.state_dict())
     return model, history
 
-# %% ../nbs/03a_metrics.ipynb #21015b99
+# %% ../nbs/03a_metrics.ipynb #76297053
 def accuracy(
     judge: Judge,
     x: torch.Tensor,  # digits (N, 1, 28, 28) in [-1, 1]
@@ -104,7 +104,7 @@ def accuracy(
     "The share of digits that the judge takes for what was asked."
     return (judge.predict(x) == y.cpu()).float().mean().item()
 
-# %% ../nbs/03a_metrics.ipynb #dc99e4ee
+# %% ../nbs/03a_metrics.ipynb #8d18f4d9
 class AsIs(nn.Module):
     "A feature extractor for torchmetrics that takes features and gives them back."
 
@@ -115,7 +115,7 @@ class AsIs(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x
 
-# %% ../nbs/03a_metrics.ipynb #51738a87
+# %% ../nbs/03a_metrics.ipynb #6217e8a8
 def check_features(
     *sets: torch.Tensor,  # features (N, D)
     least: int,  # how many each set must have
@@ -125,7 +125,7 @@ def check_features(
         if len(z) < least or not z.isfinite().all():
             raise ValueError(f"Features must be finite, and at least {least} of them: these are {len(z)}, {int((~z.isfinite()).sum())} numbers not finite.")
 
-# %% ../nbs/03a_metrics.ipynb #d0a19bf6
+# %% ../nbs/03a_metrics.ipynb #bea145b4
 def fid(
     fake: torch.Tensor,  # features (N, D) of generated digits
     real: torch.Tensor,  # features (M, D) of real digits
@@ -139,7 +139,7 @@ def fid(
     metric.update(fake.double(), real=False)
     return float(metric.compute())
 
-# %% ../nbs/03a_metrics.ipynb #8a56bc78
+# %% ../nbs/03a_metrics.ipynb #f2cc673e
 def kid(
     fake: torch.Tensor,  # features (N, D) of generated digits, N >= 1000
     real: torch.Tensor,  # features (M, D) of real digits, M >= 1000
@@ -159,7 +159,7 @@ def kid(
         metric.update(fake, real=False)
         return tuple(float(v) for v in metric.compute())
 
-# %% ../nbs/03a_metrics.ipynb #a924fc8a
+# %% ../nbs/03a_metrics.ipynb #910f8e1f
 def radii(
     x: torch.Tensor,  # features (N, D), N > k
     k: int = 3,
@@ -167,7 +167,7 @@ def radii(
     "The distance from each point to its k-th nearest neighbour, itself not counted."
     return torch.cat([torch.cdist(b, x).kthvalue(k + 1).values for b in x.split(1000)])
 
-# %% ../nbs/03a_metrics.ipynb #19d538cb
+# %% ../nbs/03a_metrics.ipynb #4431b46f
 def covered(
     x: torch.Tensor,  # features (N, D): are these inside?
     manifold: torch.Tensor,  # features (M, D): the balls' centres
@@ -176,7 +176,7 @@ def covered(
     "The share of x that lies in at least one of the balls."
     return torch.cat([(torch.cdist(b, manifold) <= r).any(1) for b in x.split(1000)]).float().mean().item()
 
-# %% ../nbs/03a_metrics.ipynb #055b1f48
+# %% ../nbs/03a_metrics.ipynb #69ec1a9d
 def precision_recall(
     fake: torch.Tensor,  # features (N, D) of generated digits
     real: torch.Tensor,  # features (M, D) of real digits, M = N for figures that compare
@@ -186,7 +186,7 @@ def precision_recall(
     check_features(fake, real, least=k + 1)
     return covered(fake, real, radii(real, k)), covered(real, fake, radii(fake, k))
 
-# %% ../nbs/03a_metrics.ipynb #fbf8b925
+# %% ../nbs/03a_metrics.ipynb #6420493f
 def umap_plot(
     sets: dict[str, torch.Tensor],  # name -> features (N, D); drawn in this order
     seed: int = 0,
@@ -209,7 +209,7 @@ def umap_plot(
     ax.legend(fontsize=7, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax, flat
 
-# %% ../nbs/03a_metrics.ipynb #deeecee3
+# %% ../nbs/03a_metrics.ipynb #7406f23c
 def draw_many(
     sampler: Callable,  # noise -> generator of steps
     x: torch.Tensor,  # all the noise to start from (N, C, H, W)

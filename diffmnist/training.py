@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 
 from .core import Batches, atomic, default_device, seed_everything, sha256
 
-# %% ../nbs/02a_training.ipynb #d7175784
+# %% ../nbs/02a_training.ipynb #ffb22df5
 def lr_at(
     step: int,  # 0 .. steps-1
     steps: int,  # length of the whole training
@@ -39,7 +39,7 @@ def lr_at(
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
-# %% ../nbs/02a_training.ipynb #6e110ebd
+# %% ../nbs/02a_training.ipynb #8b24a06c
 class EMA:
     "An exponential moving average of a model's weights, for evaluation and sampling."
 
@@ -68,7 +68,7 @@ class EMA:
         self.model.load_state_dict(state["model"])
         self.updates = state["updates"]
 
-# %% ../nbs/02a_training.ipynb #809dc089
+# %% ../nbs/02a_training.ipynb #6cf11c09
 @dataclass
 class History:
     "What a training run measured, one entry an epoch: entry 0 is after the first."
@@ -95,7 +95,7 @@ class History:
     def load_state_dict(self, state: dict) -> None:
         self.__dict__.update(state)
 
-# %% ../nbs/02a_training.ipynb #f03cbcea
+# %% ../nbs/02a_training.ipynb #bb5ade9f
 @torch.no_grad()
 def evaluate_loss(
     model: nn.Module,  # anything that `loss` accepts
@@ -113,7 +113,7 @@ def evaluate_loss(
             n += len(batch[0])
     return total / n
 
-# %% ../nbs/02a_training.ipynb #e965349c
+# %% ../nbs/02a_training.ipynb #83aa6bd5
 def check_finite(
     losses: list[torch.Tensor],  # the last losses, one a step
     step: int,  # the step after the last of them
@@ -125,12 +125,12 @@ def check_finite(
             f"The loss or its gradient became {losses[bad[0, 0]].item()} at step {step - len(losses) + bad[0, 0].item() + 1}: "
             "try a lower lr, a longer warm-up or a smaller clip; the last checkpoint is still good.")
 
-# %% ../nbs/02a_training.ipynb #d4576198
+# %% ../nbs/02a_training.ipynb #60918d34
 def main_process() -> bool:
     "Whether this process is the only one of a training, or the first of several: the one that writes."
     return int(os.environ.get("RANK", 0)) == 0
 
-# %% ../nbs/02a_training.ipynb #73732848
+# %% ../nbs/02a_training.ipynb #821e15a0
 def claim_folder(
     folder: Path,  # where a run wants to write
     model: nn.Module,  # decides how much room is needed
@@ -155,7 +155,7 @@ def claim_folder(
     if free < need:
         raise OSError(f"{folder} has {free / 1e6:.0f} MB free and training needs {need / 1e6:.0f} MB: free some room first.")
 
-# %% ../nbs/02a_training.ipynb #4450d674
+# %% ../nbs/02a_training.ipynb #71012355
 def save_checkpoint(
     path: Path,  # the file, `checkpoint.pt` in the run's folder
     state: dict,  # tensors, numbers and strings
@@ -167,7 +167,7 @@ def save_checkpoint(
     except (OSError, RuntimeError) as err:  # torch says RuntimeError when the disk is full
         raise OSError(f"Cannot write {path} ({err}): free some room and resume; the checkpoint before it is whole.") from err
 
-# %% ../nbs/02a_training.ipynb #8346eedd
+# %% ../nbs/02a_training.ipynb #fa8f752d
 def load_checkpoint(
     path: Path,  # a file written by `save_checkpoint`
     options: dict,  # what the run that goes on is asked to do
@@ -183,7 +183,7 @@ def load_checkpoint(
         raise ValueError(f"{path} was made with other options ({', '.join(changed)}): resume with the same ones.")
     return state
 
-# %% ../nbs/02a_training.ipynb #0dba26cc
+# %% ../nbs/02a_training.ipynb #32a64c47
 def train_epoch(
     acc,  # the accelerator
     fast: nn.Module,  # the model as prepared by the accelerator, perhaps compiled
@@ -217,7 +217,7 @@ def train_epoch(
             bar.set_postfix(loss=f"{total / (i + 1):.4f}")
     return acc.reduce(torch.tensor(total / len(train), device=acc.device), reduction="mean").item()
 
-# %% ../nbs/02a_training.ipynb #d2b49d72
+# %% ../nbs/02a_training.ipynb #56758c08
 def check_resumed(
     path: Path,  # the checkpoint, for the message
     history: History,  # as it was saved
@@ -230,7 +230,7 @@ def check_resumed(
     if not abs(loss - history.valid[-1]) <= 0.01 * history.valid[-1]:  # other machines round otherwise
         raise ValueError(f"{path} had a held-out loss of {history.valid[-1]:.4f} and has {loss:.4f} now: data or loss have changed.")
 
-# %% ../nbs/02a_training.ipynb #c4525491
+# %% ../nbs/02a_training.ipynb #161a1696
 def fit(
     model: nn.Module,  # trained in place
     loss: Callable,  # loss(model, *batch) -> scalar
@@ -290,7 +290,7 @@ def fit(
         acc.wait_for_everyone()
     return average.model, history
 
-# %% ../nbs/02a_training.ipynb #ebcaf818
+# %% ../nbs/02a_training.ipynb #57ca9ac1
 def machine(
     device: torch.device,  # where a model was trained
 ) -> str:
@@ -299,7 +299,7 @@ def machine(
         return torch.cuda.get_device_name(device)
     return f"{device.type.upper()}, {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
 
-# %% ../nbs/02a_training.ipynb #45fa4507
+# %% ../nbs/02a_training.ipynb #793d1db6
 def commit() -> str:
     "The commit of the repository that the package lies in, or 'unknown'."
     try:
@@ -308,7 +308,7 @@ def commit() -> str:
     except OSError:
         return "unknown"
 
-# %% ../nbs/02a_training.ipynb #76b62d4f
+# %% ../nbs/02a_training.ipynb #64e1d982
 def save_weights(
     model: nn.Module,  # whose weights to keep
     path: str | Path,  # a file `.safetensors`
@@ -333,7 +333,7 @@ def save_weights(
         raise OSError(f"Cannot write {path} ({err}).") from err
     return path
 
-# %% ../nbs/02a_training.ipynb #fa0d2b9e
+# %% ../nbs/02a_training.ipynb #8e4f8893
 def weights_meta(
     path: str | Path,  # a file written by `save_weights`
 ) -> dict:
@@ -343,7 +343,7 @@ def weights_meta(
     with safe_open(path, "pt") as f:
         return json.loads((f.metadata() or {}).get("diffmnist", "{}"))
 
-# %% ../nbs/02a_training.ipynb #8838d300
+# %% ../nbs/02a_training.ipynb #c988ccf7
 def load_weights(
     model: nn.Module,  # a fresh model of the right shape
     path: str | Path,  # a file written by `save_weights`
@@ -369,12 +369,12 @@ def load_weights(
     model.load_state_dict(weights)
     return model.eval()
 
-# %% ../nbs/02a_training.ipynb #a83ea472
+# %% ../nbs/02a_training.ipynb #3d0045ab
 def weights_dir() -> Path:
     "Where the package keeps its weights."
     return Path(str(files("diffmnist"))) / "weights"
 
-# %% ../nbs/02a_training.ipynb #6c5c17e3
+# %% ../nbs/02a_training.ipynb #3c03f3b3
 def pretrained(
     model: nn.Module,  # a fresh model of the right shape
     name: str,  # a name in the manifest, such as "ddpm"

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-# %% ../nbs/02_unet.ipynb #298cf854
+# %% ../nbs/02_unet.ipynb #ec0aa691
 def time_embedding(
     t: torch.Tensor,  # times (B,), whole or fractional, 0..T
     dim: int,  # even
@@ -24,26 +24,26 @@ def time_embedding(
     angle = t[:, None].float() * freq
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
-# %% ../nbs/02_unet.ipynb #43302567
+# %% ../nbs/02_unet.ipynb #4d21dda3
 class Cond(NamedTuple):
     "What every layer may look at besides the image."
 
     emb: torch.Tensor  # (B, emb_dim), the embedded time
     ctx: torch.Tensor | None = None  # (B, L, ctx_dim), tokens for cross-attention
 
-# %% ../nbs/02_unet.ipynb #0a482798
+# %% ../nbs/02_unet.ipynb #fa83b04e
 def group_norm(ch: int) -> nn.GroupNorm:
     "Group normalisation with at most 8 groups of at least 4 channels."
     return nn.GroupNorm(math.gcd(8, max(ch // 4, 1), ch), ch)
 
-# %% ../nbs/02_unet.ipynb #5c963761
+# %% ../nbs/02_unet.ipynb #69e6d158
 def zero(layer: nn.Module) -> nn.Module:
     "Set a layer's parameters to zero, so that a residual branch starts as nothing."
     for p in layer.parameters():
         nn.init.zeros_(p)
     return layer
 
-# %% ../nbs/02_unet.ipynb #c1f1f608
+# %% ../nbs/02_unet.ipynb #5e605ff2
 class ResBlock(nn.Module):
     "Two 3x3 convolutions around a shortcut; the time scales and shifts the features between them."
 
@@ -65,7 +65,7 @@ class ResBlock(nn.Module):
         r = self.conv2(F.silu(self.norm2(r) * (1 + scale) + shift))
         return self.skip(h) + r
 
-# %% ../nbs/02_unet.ipynb #96024d48
+# %% ../nbs/02_unet.ipynb #7a081841
 class Attention(nn.Module):
     "Every pixel looks at all pixels, or with `ctx_dim` at the tokens in `c.ctx`."
 
@@ -92,7 +92,7 @@ class Attention(nn.Module):
         r = self.out(r.transpose(1, 2).flatten(2))
         return h + r.transpose(1, 2).reshape(h.shape)
 
-# %% ../nbs/02_unet.ipynb #78625a42
+# %% ../nbs/02_unet.ipynb #dbe7ff69
 class Down(nn.Conv2d):
     "Halve height and width with a strided 3x3 convolution."
 
@@ -102,7 +102,7 @@ class Down(nn.Conv2d):
     def forward(self, h: torch.Tensor, c: Cond) -> torch.Tensor:
         return super().forward(h)
 
-# %% ../nbs/02_unet.ipynb #06aa1ebf
+# %% ../nbs/02_unet.ipynb #90b3e5e6
 class Up(nn.Conv2d):
     "Double height and width: repeat each pixel, then smooth with a 3x3 convolution."
 
@@ -112,7 +112,7 @@ class Up(nn.Conv2d):
     def forward(self, h: torch.Tensor, c: Cond) -> torch.Tensor:
         return super().forward(F.interpolate(h, scale_factor=2.0, mode="nearest"))
 
-# %% ../nbs/02_unet.ipynb #b8e67b3c
+# %% ../nbs/02_unet.ipynb #55aa4b9d
 class Chain(nn.ModuleList):
     "Layers of the form `layer(h, c)`, one after the other."
 
@@ -121,7 +121,7 @@ class Chain(nn.ModuleList):
             h = layer(h, c)
         return h
 
-# %% ../nbs/02_unet.ipynb #12efeaea
+# %% ../nbs/02_unet.ipynb #94ab718c
 class UNet(nn.Module):
     "Image and time in, image out: stages of halving resolution, mirrored, with one skip each."
 

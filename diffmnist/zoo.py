@@ -21,7 +21,7 @@ from .metrics import Judge, train_judge
 from .training import load_weights, pretrained, weights_dir, weights_meta
 from .unet import UNet
 
-# %% ../nbs/14_zoo.ipynb #79741f60
+# %% ../nbs/14_zoo.ipynb #5df79898
 class Recipe(NamedTuple):
     "How a model of the zoo comes about."
 
@@ -37,7 +37,7 @@ recipes = {
     "judge": Recipe("classifier whose features MNIST-FID is measured in", train_judge, lambda args: Judge(), None),
 }
 
-# %% ../nbs/14_zoo.ipynb #230b637c
+# %% ../nbs/14_zoo.ipynb #e188f864
 def find_recipe(
     name: str,  # such as "ddpm"
 ) -> Recipe:
@@ -61,7 +61,7 @@ def training_args(
         raise ValueError(f"{path} is no whole safetensors file ({err}).") from err
     return {k: p.default for k, p in signature(find_recipe(name).train).parameters.items()} | told
 
-# %% ../nbs/14_zoo.ipynb #5ca345f0
+# %% ../nbs/14_zoo.ipynb #8477f6cb
 def load(
     name: str,  # such as "ddpm"
     device: torch.device | str | None = None,  # where to; None: the best there is
