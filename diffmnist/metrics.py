@@ -6,7 +6,7 @@
 __all__ = ['Judge', 'jitter', 'judge_loss', 'train_judge', 'accuracy', 'AsIs', 'check_features', 'fid', 'kid', 'radii', 'covered',
            'precision_recall', 'umap_plot', 'draw_many']
 
-# %% ../nbs/03a_metrics.ipynb #03f5c225
+# %% ../nbs/03a_metrics.ipynb #d2640ec9
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
-from .core import Batches, last, mnist_bytes
-from .training import History, fit, main_process, save_weights
+from .core import last
+from .training import History, fit, mnist_batches, save_run
 
-# %% ../nbs/03a_metrics.ipynb #630a97f1
+# %% ../nbs/03a_metrics.ipynb #854a0f7b
 class Judge(nn.Module):
     "A small convolutional classifier; its last hidden layer is the space in which distributions are compared."
 
@@ -48,7 +48,7 @@ class Judge(nn.Module):
         with torch.no_grad():
             return self.head(self.features(x).to(device)).argmax(1).cpu()
 
-# %% ../nbs/03a_metrics.ipynb #8305d11b
+# %% ../nbs/03a_metrics.ipynb #16d08fde
 def jitter(
     x: torch.Tensor,  # images (B, 1, H, W)
     angle: float = 12.0,  # largest rotation, degrees
@@ -62,7 +62,7 @@ def jitter(
     grid = F.affine_grid(theta.view(-1, 2, 3), x.shape, align_corners=False)
     return F.grid_sample(x + 1, grid, align_corners=False) - 1  # +1: outside is 0, which is the background
 
-# %% ../nbs/03a_metrics.ipynb #38fba4c5
+# %% ../nbs/03a_metrics.ipynb #4113f071
 def judge_loss(
     f: nn.Module,  # the classifier
     x: torch.Tensor,  # digits (B, 1, 28, 28) in [-1, 1]
@@ -71,7 +71,7 @@ def judge_loss(
     "Cross-entropy; in training on jittered digits."
     return F.cross_entropy(f(jitter(x) if f.training else x).float(), y)
 
-# %% ../nbs/03a_metrics.ipynb #6963b270
+# %% ../nbs/03a_metrics.ipynb #5ad8cc93
 def train_judge(
     epochs: int = 16,  # passes over the 60,000 digits
     lr: float = 2e-3,  # peak learning rate
@@ -85,17 +85,14 @@ def train_judge(
     limit: int | None = None,  # use only the first `limit` digits of each split, for a trial
 ) -> tuple[Judge, History]:  # the EMA model, and what was measured
     "Train the judge; held-out loss: cross-entropy on the test digits."
-    recipe = {k: v for k, v in locals().items() if k not in ("out", "resume")}
+    recipe = dict(locals())
     torch.manual_seed(seed)
-    train, test = ([z[:limit] for z in mnist_bytes(split)] for split in (True, False))
-    model, history = fit(Judge(), judge_loss, Batches(*train, batch_size=batch_size, seed=seed),
-                         Batches(*test, batch_size=500, shuffle=False), epochs, lr, wd, ema=ema, bf16=bf16,
-                         out=out, resume=resume, seed=seed)
-    if out is not None and main_process():
-        save_weights(model, Path(out) / "judge.safetensors", recipe=recipe, history=history.state_dict())
+    train, valid = mnist_batches(batch_size, seed, limit, labels=True)
+    model, history = fit(Judge(), judge_loss, train, valid, epochs, lr, wd, ema=ema, bf16=bf16, out=out, resume=resume, seed=seed)
+    save_run("judge", model, history, recipe, out)
     return model, history
 
-# %% ../nbs/03a_metrics.ipynb #76297053
+# %% ../nbs/03a_metrics.ipynb #05892a4c
 def accuracy(
     judge: Judge,
     x: torch.Tensor,  # digits (N, 1, 28, 28) in [-1, 1]
@@ -104,7 +101,7 @@ def accuracy(
     "The share of digits that the judge takes for what was asked."
     return (judge.predict(x) == y.cpu()).float().mean().item()
 
-# %% ../nbs/03a_metrics.ipynb #8d18f4d9
+# %% ../nbs/03a_metrics.ipynb #efd21db4
 class AsIs(nn.Module):
     "A feature extractor for torchmetrics that takes features and gives them back."
 
@@ -115,7 +112,7 @@ class AsIs(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x
 
-# %% ../nbs/03a_metrics.ipynb #6217e8a8
+# %% ../nbs/03a_metrics.ipynb #e2612186
 def check_features(
     *sets: torch.Tensor,  # features (N, D)
     least: int,  # how many each set must have
@@ -125,7 +122,7 @@ def check_features(
         if len(z) < least or not z.isfinite().all():
             raise ValueError(f"Features must be finite, and at least {least} of them: these are {len(z)}, {int((~z.isfinite()).sum())} numbers not finite.")
 
-# %% ../nbs/03a_metrics.ipynb #bea145b4
+# %% ../nbs/03a_metrics.ipynb #73a7bad6
 def fid(
     fake: torch.Tensor,  # features (N, D) of generated digits
     real: torch.Tensor,  # features (M, D) of real digits
@@ -139,7 +136,7 @@ def fid(
     metric.update(fake.double(), real=False)
     return float(metric.compute())
 
-# %% ../nbs/03a_metrics.ipynb #f2cc673e
+# %% ../nbs/03a_metrics.ipynb #897fedf1
 def kid(
     fake: torch.Tensor,  # features (N, D) of generated digits, N >= 1000
     real: torch.Tensor,  # features (M, D) of real digits, M >= 1000
@@ -159,7 +156,7 @@ def kid(
         metric.update(fake, real=False)
         return tuple(float(v) for v in metric.compute())
 
-# %% ../nbs/03a_metrics.ipynb #910f8e1f
+# %% ../nbs/03a_metrics.ipynb #e2044dcd
 def radii(
     x: torch.Tensor,  # features (N, D), N > k
     k: int = 3,
@@ -167,7 +164,7 @@ def radii(
     "The distance from each point to its k-th nearest neighbour, itself not counted."
     return torch.cat([torch.cdist(b, x).kthvalue(k + 1).values for b in x.split(1000)])
 
-# %% ../nbs/03a_metrics.ipynb #4431b46f
+# %% ../nbs/03a_metrics.ipynb #23cf638c
 def covered(
     x: torch.Tensor,  # features (N, D): are these inside?
     manifold: torch.Tensor,  # features (M, D): the balls' centres
@@ -176,7 +173,7 @@ def covered(
     "The share of x that lies in at least one of the balls."
     return torch.cat([(torch.cdist(b, manifold) <= r).any(1) for b in x.split(1000)]).float().mean().item()
 
-# %% ../nbs/03a_metrics.ipynb #69ec1a9d
+# %% ../nbs/03a_metrics.ipynb #adf9448c
 def precision_recall(
     fake: torch.Tensor,  # features (N, D) of generated digits
     real: torch.Tensor,  # features (M, D) of real digits, M = N for figures that compare
@@ -186,7 +183,7 @@ def precision_recall(
     check_features(fake, real, least=k + 1)
     return covered(fake, real, radii(real, k)), covered(real, fake, radii(fake, k))
 
-# %% ../nbs/03a_metrics.ipynb #6420493f
+# %% ../nbs/03a_metrics.ipynb #e2743596
 def umap_plot(
     sets: dict[str, torch.Tensor],  # name -> features (N, D); drawn in this order
     seed: int = 0,
@@ -209,7 +206,7 @@ def umap_plot(
     ax.legend(fontsize=7, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax, flat
 
-# %% ../nbs/03a_metrics.ipynb #7406f23c
+# %% ../nbs/03a_metrics.ipynb #bce65ed2
 def draw_many(
     sampler: Callable,  # noise -> generator of steps
     x: torch.Tensor,  # all the noise to start from (N, C, H, W)

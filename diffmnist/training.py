@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['lr_at', 'EMA', 'History', 'evaluate_loss', 'check_finite', 'main_process', 'claim_folder', 'save_checkpoint',
            'load_checkpoint', 'train_epoch', 'check_resumed', 'fit', 'machine', 'commit', 'save_weights',
-           'weights_meta', 'load_weights', 'weights_dir', 'pretrained']
+           'weights_meta', 'load_weights', 'weights_dir', 'pretrained', 'mnist_batches', 'keep_pictures', 'save_run']
 
-# %% ../nbs/02a_training.ipynb #20c7e20b
+# %% ../nbs/02a_training.ipynb #0396188d
 import json
 import math
 import os
@@ -26,9 +26,9 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from .core import Batches, atomic, default_device, seed_everything, sha256
+from .core import Batches, atomic, default_device, mnist_bytes, seed_everything, sha256, to_bytes
 
-# %% ../nbs/02a_training.ipynb #ffb22df5
+# %% ../nbs/02a_training.ipynb #671ead0a
 def lr_at(
     step: int,  # 0 .. steps-1
     steps: int,  # length of the whole training
@@ -39,7 +39,7 @@ def lr_at(
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
-# %% ../nbs/02a_training.ipynb #8b24a06c
+# %% ../nbs/02a_training.ipynb #7fa596c2
 class EMA:
     "An exponential moving average of a model's weights, for evaluation and sampling."
 
@@ -68,7 +68,7 @@ class EMA:
         self.model.load_state_dict(state["model"])
         self.updates = state["updates"]
 
-# %% ../nbs/02a_training.ipynb #6cf11c09
+# %% ../nbs/02a_training.ipynb #e514e294
 @dataclass
 class History:
     "What a training run measured, one entry an epoch: entry 0 is after the first."
@@ -95,7 +95,7 @@ class History:
     def load_state_dict(self, state: dict) -> None:
         self.__dict__.update(state)
 
-# %% ../nbs/02a_training.ipynb #bb5ade9f
+# %% ../nbs/02a_training.ipynb #7af003c8
 @torch.no_grad()
 def evaluate_loss(
     model: nn.Module,  # anything that `loss` accepts
@@ -113,7 +113,7 @@ def evaluate_loss(
             n += len(batch[0])
     return total / n
 
-# %% ../nbs/02a_training.ipynb #83aa6bd5
+# %% ../nbs/02a_training.ipynb #97b8999c
 def check_finite(
     losses: list[torch.Tensor],  # the last losses, one a step
     step: int,  # the step after the last of them
@@ -125,12 +125,12 @@ def check_finite(
             f"The loss or its gradient became {losses[bad[0, 0]].item()} at step {step - len(losses) + bad[0, 0].item() + 1}: "
             "try a lower lr, a longer warm-up or a smaller clip; the last checkpoint is still good.")
 
-# %% ../nbs/02a_training.ipynb #60918d34
+# %% ../nbs/02a_training.ipynb #8e196e7f
 def main_process() -> bool:
     "Whether this process is the only one of a training, or the first of several: the one that writes."
     return int(os.environ.get("RANK", 0)) == 0
 
-# %% ../nbs/02a_training.ipynb #821e15a0
+# %% ../nbs/02a_training.ipynb #c3360e9b
 def claim_folder(
     folder: Path,  # where a run wants to write
     model: nn.Module,  # decides how much room is needed
@@ -155,7 +155,7 @@ def claim_folder(
     if free < need:
         raise OSError(f"{folder} has {free / 1e6:.0f} MB free and training needs {need / 1e6:.0f} MB: free some room first.")
 
-# %% ../nbs/02a_training.ipynb #71012355
+# %% ../nbs/02a_training.ipynb #38305202
 def save_checkpoint(
     path: Path,  # the file, `checkpoint.pt` in the run's folder
     state: dict,  # tensors, numbers and strings
@@ -167,7 +167,7 @@ def save_checkpoint(
     except (OSError, RuntimeError) as err:  # torch says RuntimeError when the disk is full
         raise OSError(f"Cannot write {path} ({err}): free some room and resume; the checkpoint before it is whole.") from err
 
-# %% ../nbs/02a_training.ipynb #fa8f752d
+# %% ../nbs/02a_training.ipynb #7648cbe6
 def load_checkpoint(
     path: Path,  # a file written by `save_checkpoint`
     options: dict,  # what the run that goes on is asked to do
@@ -183,7 +183,7 @@ def load_checkpoint(
         raise ValueError(f"{path} was made with other options ({', '.join(changed)}): resume with the same ones.")
     return state
 
-# %% ../nbs/02a_training.ipynb #32a64c47
+# %% ../nbs/02a_training.ipynb #ab4e2b2b
 def train_epoch(
     acc,  # the accelerator
     fast: nn.Module,  # the model as prepared by the accelerator, perhaps compiled
@@ -217,7 +217,7 @@ def train_epoch(
             bar.set_postfix(loss=f"{total / (i + 1):.4f}")
     return acc.reduce(torch.tensor(total / len(train), device=acc.device), reduction="mean").item()
 
-# %% ../nbs/02a_training.ipynb #56758c08
+# %% ../nbs/02a_training.ipynb #817d3962
 def check_resumed(
     path: Path,  # the checkpoint, for the message
     history: History,  # as it was saved
@@ -230,7 +230,7 @@ def check_resumed(
     if not abs(loss - history.valid[-1]) <= 0.01 * history.valid[-1]:  # other machines round otherwise
         raise ValueError(f"{path} had a held-out loss of {history.valid[-1]:.4f} and has {loss:.4f} now: data or loss have changed.")
 
-# %% ../nbs/02a_training.ipynb #161a1696
+# %% ../nbs/02a_training.ipynb #d0fb56b5
 def fit(
     model: nn.Module,  # trained in place
     loss: Callable,  # loss(model, *batch) -> scalar
@@ -290,7 +290,7 @@ def fit(
         acc.wait_for_everyone()
     return average.model, history
 
-# %% ../nbs/02a_training.ipynb #57ca9ac1
+# %% ../nbs/02a_training.ipynb #1e4da4b8
 def machine(
     device: torch.device,  # where a model was trained
 ) -> str:
@@ -299,7 +299,7 @@ def machine(
         return torch.cuda.get_device_name(device)
     return f"{device.type.upper()}, {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
 
-# %% ../nbs/02a_training.ipynb #793d1db6
+# %% ../nbs/02a_training.ipynb #3407a397
 def commit() -> str:
     "The commit of the repository that the package lies in, or 'unknown'."
     try:
@@ -308,7 +308,7 @@ def commit() -> str:
     except OSError:
         return "unknown"
 
-# %% ../nbs/02a_training.ipynb #64e1d982
+# %% ../nbs/02a_training.ipynb #898c2b72
 def save_weights(
     model: nn.Module,  # whose weights to keep
     path: str | Path,  # a file `.safetensors`
@@ -333,17 +333,20 @@ def save_weights(
         raise OSError(f"Cannot write {path} ({err}).") from err
     return path
 
-# %% ../nbs/02a_training.ipynb #8e4f8893
+# %% ../nbs/02a_training.ipynb #cf04c877
 def weights_meta(
     path: str | Path,  # a file written by `save_weights`
 ) -> dict:
     "How these weights were made."
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, "pt") as f:
-        return json.loads((f.metadata() or {}).get("diffmnist", "{}"))
+    try:
+        with safe_open(path, "pt") as f:
+            return json.loads((f.metadata() or {}).get("diffmnist", "{}"))
+    except SafetensorError as err:
+        raise ValueError(f"{path} is no whole safetensors file ({err}).") from err
 
-# %% ../nbs/02a_training.ipynb #c988ccf7
+# %% ../nbs/02a_training.ipynb #506749ff
 def load_weights(
     model: nn.Module,  # a fresh model of the right shape
     path: str | Path,  # a file written by `save_weights`
@@ -369,12 +372,12 @@ def load_weights(
     model.load_state_dict(weights)
     return model.eval()
 
-# %% ../nbs/02a_training.ipynb #3d0045ab
+# %% ../nbs/02a_training.ipynb #ab336b08
 def weights_dir() -> Path:
     "Where the package keeps its weights."
     return Path(str(files("diffmnist"))) / "weights"
 
-# %% ../nbs/02a_training.ipynb #3c03f3b3
+# %% ../nbs/02a_training.ipynb #6102dc1b
 def pretrained(
     model: nn.Module,  # a fresh model of the right shape
     name: str,  # a name in the manifest, such as "ddpm"
@@ -384,3 +387,55 @@ def pretrained(
     if name not in manifest:
         raise ValueError(f"No weights named {name!r}: there are {', '.join(sorted(manifest))}.")
     return load_weights(model, weights_dir() / f"{name}.safetensors", manifest[name])
+
+# %% ../nbs/02a_training.ipynb #382b8db3
+def mnist_batches(
+    batch_size: int,  # digits in a training batch
+    seed: int = 0,  # of the order
+    limit: int | None = None,  # use only the first `limit` digits of each split, for a trial
+    labels: bool = False,  # batches (x, y) rather than (x,)
+) -> tuple[Batches, Batches]:  # training data, shuffled, and test data, in order
+    "MNIST for `fit`."
+    (*train,), (*test,) = ([z[:limit] for z in mnist_bytes(split)[: 1 + labels]] for split in (True, False))
+    return Batches(*train, batch_size=batch_size, seed=seed), Batches(*test, batch_size=500, shuffle=False)
+
+# %% ../nbs/02a_training.ipynb #2a343d2f
+def keep_pictures(
+    make: Callable,  # () -> pictures (N, 1, H, W) in [-1, 1]
+    epoch: int,  # epochs done
+    out: str | Path | None,  # the run's folder; None: keep nothing
+    every: int,  # epochs between pictures; the first epoch is always kept
+) -> None:
+    "Add a model's pictures after this epoch, as bytes, to `samples.safetensors` in the run's folder."
+    if every < 1:
+        raise ValueError(f"sample_every must be at least 1, not {every}.")
+    if out is None or epoch % every and epoch != 1:
+        return
+    from safetensors import SafetensorError
+    from safetensors.torch import load, save_file
+
+    path = Path(out) / "samples.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = to_bytes(make()).cpu()
+    kept = load(path.read_bytes()) if path.exists() and epoch > 1 else {}
+    try:
+        with atomic(path) as tmp:
+            save_file(kept | {f"epoch_{epoch:04d}": made}, tmp)
+    except SafetensorError as err:
+        raise OSError(f"Cannot write {path} ({err}).") from err
+
+# %% ../nbs/02a_training.ipynb #94871af4
+def save_run(
+    name: str,  # of the recipe, such as "ddpm"
+    model: nn.Module,
+    history: History,
+    recipe: dict,  # the recipe's arguments; `out` and `resume` are no part of how the weights came about
+    out: str | Path | None,  # the run's folder; None: write nothing
+    **meta,  # what else to remember
+) -> None:
+    "Write `<name>.safetensors` of a finished run, once for all processes."
+    if out is None or not main_process():
+        return
+    told = {k: v for k, v in recipe.items() if k not in ("out", "resume")}
+    save_weights(model, Path(out) / f"{name}.safetensors", recipe=told, history=history.state_dict(), **meta)
