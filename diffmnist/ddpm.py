@@ -29,7 +29,7 @@ def eps_loss(
     eps = torch.randn_like(x0)
     return (f(noise(x0, t, eps, sched), t, **cond).float() - eps).square().mean()
 
-# %% ../nbs/03_ddpm.ipynb #99874771
+# %% ../nbs/03_ddpm.ipynb #c53ec396
 def train_ddpm(
     epochs: int = 100,  # passes over the 60,000 digits
     lr: float = 1e-3,  # peak learning rate
@@ -53,7 +53,7 @@ def train_ddpm(
     train, valid = mnist_batches(batch_size, seed, limit)
     draw = lambda model: last(ddpm(model, torch.randn(16, 1, 28, 28).to(device), sched, n=min(T, 100)))
     model, history = fit(UNet(widths), lambda f, x0: eps_loss(f, x0, sched), train, valid, epochs, lr, wd, warmup, ema=ema, bf16=bf16, out=out,
-                         resume=resume, seed=seed, after_epoch=lambda model, epoch: keep_pictures(lambda: draw(model), epoch, out, sample_every))
+                         resume=resume, seed=seed, same={"T": T}, after_epoch=lambda model, epoch: keep_pictures(lambda: draw(model), epoch, out, sample_every))
     save_run("ddpm", model, history, recipe, out)
     return model, history
 

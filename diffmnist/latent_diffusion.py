@@ -41,7 +41,7 @@ def trim(
         raise ValueError(f"alpha_min must lie between 0 and 1 and leave at least one step, not {alpha_min}.")
     return Schedule(sched.alpha[:keep], sched.sigma[:keep])
 
-# %% ../nbs/06_latent_diffusion.ipynb #2a43658e
+# %% ../nbs/06_latent_diffusion.ipynb #19b9d7a1
 class LatentSpace(nn.Module):
     "A frozen VAE and one scale factor: digits to latents of about unit variance, and back."
 
@@ -54,7 +54,7 @@ class LatentSpace(nn.Module):
         if scale is not None and not 0 < scale < float("inf"):
             raise ValueError(f"scale must be a number above 0, not {scale}.")
         self.vae, self.shape, self.clip = vae.eval().requires_grad_(False), vae.z_shape, False
-        self.register_buffer("scale", 1 / vae.std if scale is None else torch.tensor(float(scale)))
+        self.register_buffer("scale", 1 / vae.latent_std if scale is None else torch.tensor(float(scale)))
 
     @torch.no_grad()
     def encode(self, x: torch.Tensor) -> torch.Tensor:
@@ -89,7 +89,7 @@ class PixelSpace(nn.Module):
     def usable(self, sched: Schedule) -> Schedule:
         return sched
 
-# %% ../nbs/06_latent_diffusion.ipynb #0e24e21c
+# %% ../nbs/06_latent_diffusion.ipynb #3fdb7d27
 def train_latent_ddpm(
     epochs: int = 200,  # passes over the 60,000 latents
     lr: float = 1e-3,  # peak learning rate
@@ -108,9 +108,10 @@ def train_latent_ddpm(
     limit: int | None = None,  # use only the first `limit` digits of each split, for a trial
 ) -> tuple[UNet, History]:  # the EMA model, and what was measured
     "Train a DDPM on the latents of a frozen VAE; held-out loss: eps-MSE on the test latents, every t equally likely."
-    recipe = {k: v for k, v in locals().items() if k != "vae"}
+    recipe = dict(locals())
+    vae_bytes = Path(recipe.pop("vae") or weights_dir() / "vae.safetensors").read_bytes()
     torch.manual_seed(seed)
-    device, vae_file = default_device(), Path(vae or weights_dir() / "vae.safetensors")
+    device, digest = default_device(), sha256(vae_bytes)
     space, sched = LatentSpace(load_vae(vae)).to(device), cosine(T).to(device)
     train, valid = mnist_batches(batch_size, seed, limit)
     train.tensors, valid.tensors = (space.encode(train.tensors[0]),), (space.encode(valid.tensors[0]),)  # once, not every epoch
@@ -119,11 +120,11 @@ def train_latent_ddpm(
     draw = lambda model: space.decode(last(ddpm(model, torch.randn(16, *space.shape).to(device), walk, n=min(walk.T, 100), clip=False)))
     model, history = fit(UNet(widths, space.shape[0], space.shape[0]), lambda f, z: eps_loss(f, z, sched), train, valid, epochs, lr, wd, warmup,
                          ema=ema, bf16=bf16, out=out, resume=resume, seed=seed,
-                         after_epoch=lambda model, epoch: keep_pictures(lambda: draw(model), epoch, out, sample_every))
-    save_run("latent_ddpm", model, history, recipe, out, vae=sha256(vae_file.read_bytes()))
+                         same={"T": T, "vae": digest}, after_epoch=lambda model, epoch: keep_pictures(lambda: draw(model), epoch, out, sample_every))
+    save_run("latent_ddpm", model, history, recipe, out, vae=digest)
     if out is not None and main_process():
         with atomic(Path(out) / "vae.safetensors") as tmp:  # latents mean nothing without it
-            tmp.write_bytes(vae_file.read_bytes())
+            tmp.write_bytes(vae_bytes)
     return model, history
 
 # %% ../nbs/06_latent_diffusion.ipynb #c80f34b8

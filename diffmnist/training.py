@@ -230,7 +230,7 @@ def check_resumed(
     if not abs(loss - history.valid[-1]) <= 0.01 * history.valid[-1]:  # other machines round otherwise
         raise ValueError(f"{path} had a held-out loss of {history.valid[-1]:.4f} and has {loss:.4f} now: data or loss have changed.")
 
-# %% ../nbs/02a_training.ipynb #d0fb56b5
+# %% ../nbs/02a_training.ipynb #d04bfe7b
 def fit(
     model: nn.Module,  # trained in place
     loss: Callable,  # loss(model, *batch) -> scalar
@@ -246,13 +246,14 @@ def fit(
     out: str | Path | None = None,  # folder for checkpoints; None: write nothing
     resume: bool = False,  # continue the run in `out`, if there is one
     seed: int = 0,  # of noise, times and order
+    same: dict | None = None,  # what else a resumed run must have in common with its beginning, such as a schedule's T
     after_epoch: Callable = lambda model, epoch: None,  # called with the EMA model and the number of epochs done
 ) -> tuple[nn.Module, History]:  # the EMA model, and what was measured
     "Train with AdamW, warm-up and cosine decay, clipping and EMA; on one CPU, one GPU, or several by `accelerate launch`."
     from accelerate import Accelerator
 
     options = {"lr": lr, "wd": wd, "warmup": warmup, "clip": clip, "ema": ema, "bf16": bf16, "seed": seed, "batch_size": train.batch_size,
-               "digits": len(train.tensors[0]), "shapes": [list(p.shape) for p in model.parameters()]}
+               "digits": len(train.tensors[0]), "shapes": [list(p.shape) for p in model.parameters()]} | (same or {})
     if epochs < 1 or lr <= 0:
         raise ValueError(f"epochs must be at least 1 and lr above 0, not {epochs} and {lr}.")
     if out is not None:
@@ -388,7 +389,7 @@ def pretrained(
         raise ValueError(f"No weights named {name!r}: there are {', '.join(sorted(manifest))}.")
     return load_weights(model, weights_dir() / f"{name}.safetensors", manifest[name])
 
-# %% ../nbs/02a_training.ipynb #382b8db3
+# %% ../nbs/02a_training.ipynb #73bcf896
 def mnist_batches(
     batch_size: int,  # digits in a training batch
     seed: int = 0,  # of the order
@@ -396,7 +397,7 @@ def mnist_batches(
     labels: bool = False,  # batches (x, y) rather than (x,)
 ) -> tuple[Batches, Batches]:  # training data, shuffled, and test data, in order
     "MNIST for `fit`."
-    (*train,), (*test,) = ([z[:limit] for z in mnist_bytes(split)[: 1 + labels]] for split in (True, False))
+    train, test = ([z[:limit] for z in mnist_bytes(split)[: 1 + labels]] for split in (True, False))
     return Batches(*train, batch_size=batch_size, seed=seed), Batches(*test, batch_size=500, shuffle=False)
 
 # %% ../nbs/02a_training.ipynb #2a343d2f

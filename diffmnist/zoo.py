@@ -47,7 +47,7 @@ def judge_score(model: Judge, sched: None, space: None) -> str:
     "How often the judge is right."
     return f"right on {accuracy(model, *mnist(train=False)):.2%} of the 10,000 test digits"
 
-# %% ../nbs/14_zoo.ipynb #337fa1cc
+# %% ../nbs/14_zoo.ipynb #18406989
 def pixel_space(weights: str | Path) -> PixelSpace:
     "The space of a model that works on pixels."
     return PixelSpace()
@@ -61,6 +61,8 @@ def prior_space(weights: str | Path) -> LatentSpace:
 def latent_space(weights: str | Path) -> LatentSpace:
     "The space in which the latent model in this file was trained."
     digest = weights_meta(weights).get("vae")
+    if digest is None:
+        raise ValueError(f"{weights} names no VAE: it was not trained on latents.")
     for path in (weights_dir() / "vae.safetensors", Path(weights).parent / "vae.safetensors"):
         if path.is_file() and sha256(path.read_bytes()) == digest:
             return LatentSpace(load_vae(path))
