@@ -41,7 +41,7 @@ def trim(
         raise ValueError(f"alpha_min must lie between 0 and 1 and leave at least one step, not {alpha_min}.")
     return Schedule(sched.alpha[:keep], sched.sigma[:keep])
 
-# %% ../nbs/06_latent_diffusion.ipynb #19b9d7a1
+# %% ../nbs/06_latent_diffusion.ipynb #3119f796
 class LatentSpace(nn.Module):
     "A frozen VAE and one scale factor: digits to latents of about unit variance, and back."
 
@@ -74,7 +74,7 @@ class LatentSpace(nn.Module):
         "The part of a schedule that samplers may walk in this space, where no clipping catches the guesses near its end."
         return trim(sched)
 
-
+# %% ../nbs/06_latent_diffusion.ipynb #e1990ec4
 class PixelSpace(nn.Module):
     "Pixels seen as a space like any other: nothing to encode, nothing to decode."
 
