@@ -230,7 +230,7 @@ def check_resumed(
     if not abs(loss - history.valid[-1]) <= 0.01 * history.valid[-1]:  # other machines round otherwise
         raise ValueError(f"{path} had a held-out loss of {history.valid[-1]:.4f} and has {loss:.4f} now: data or loss have changed.")
 
-# %% ../nbs/02a_training.ipynb #d04bfe7b
+# %% ../nbs/02a_training.ipynb #cbbfce1b
 def fit(
     model: nn.Module,  # trained in place
     loss: Callable,  # loss(model, *batch) -> scalar
@@ -247,13 +247,14 @@ def fit(
     resume: bool = False,  # continue the run in `out`, if there is one
     seed: int = 0,  # of noise, times and order
     same: dict | None = None,  # what else a resumed run must have in common with its beginning, such as a schedule's T
+    factor: Callable = lr_at,  # (step, steps, warmup) -> factor on the learning rate
     after_epoch: Callable = lambda model, epoch: None,  # called with the EMA model and the number of epochs done
 ) -> tuple[nn.Module, History]:  # the EMA model, and what was measured
     "Train with AdamW, warm-up and cosine decay, clipping and EMA; on one CPU, one GPU, or several by `accelerate launch`."
     from accelerate import Accelerator
 
-    options = {"lr": lr, "wd": wd, "warmup": warmup, "clip": clip, "ema": ema, "bf16": bf16, "seed": seed, "batch_size": train.batch_size,
-               "digits": len(train.tensors[0]), "shapes": [list(p.shape) for p in model.parameters()]} | (same or {})
+    options = {"lr": lr, "wd": wd, "warmup": warmup, "clip": clip, "ema": ema, "bf16": bf16, "seed": seed, "factor": factor.__name__,
+               "batch_size": train.batch_size, "digits": len(train.tensors[0]), "shapes": [list(p.shape) for p in model.parameters()]} | (same or {})
     if epochs < 1 or lr <= 0:
         raise ValueError(f"epochs must be at least 1 and lr above 0, not {epochs} and {lr}.")
     if out is not None:
@@ -278,7 +279,7 @@ def fit(
     for epoch in range(len(history.train), epochs):
         start, train.epoch = time.perf_counter(), epoch
         seed_everything(((seed * 10_007 + epoch) * acc.num_processes + acc.process_index) % 2**32)  # so that nothing else is to restore
-        history.train.append(train_epoch(acc, fast, model, average, opt, loss, train, lambda step: lr * lr_at(step, steps, warmup),
+        history.train.append(train_epoch(acc, fast, model, average, opt, loss, train, lambda step: lr * factor(step, steps, warmup),
                                          clip, bf16, f"epoch {epoch + 1}/{epochs}"))
         history.valid.append(evaluate_loss(average.model, loss, valid))
         check_finite([torch.tensor(history.valid[-1])], (epoch + 1) * len(train))
