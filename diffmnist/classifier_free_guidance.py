@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['check_labels', 'ConcatLabel', 'AttendLabel', 'ScaleShift', 'ScaleShiftLabel', 'cfg_concat', 'cfg_attend',
-           'cfg_scale_shift', 'drop_labels', 'check_scale', 'cfg', 'train_cfg']
+           'cfg_scale_shift', 'drop_labels', 'check_scale', 'cfg', 'train_cfg', 'between', 'label_effect',
+           'embedding_distances', 'label_gradient', 'diagnose']
 
-# %% ../nbs/07_classifier_free_guidance.ipynb #ef212b81
+# %% ../nbs/07_classifier_free_guidance.ipynb #9fc91c02
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,10 @@ from torch import nn
 
 from .core import default_device, last, sha256
 from .ddim import ddim
-from .ddpm import eps_loss
-from .forward_process import cosine
+from .ddpm import ddpm, eps_loss
+from .forward_process import Schedule, cosine, noise
 from .latent_diffusion import open_space, save_in_space, space_batches
+from .metrics import Judge, accuracy
 from .training import History, fit, keep_pictures
 from .unet import Attention, Chain, Cond, UNet, zero
 
@@ -155,7 +157,7 @@ def cfg(
 
     return guided
 
-# %% ../nbs/07_classifier_free_guidance.ipynb #8e877470
+# %% ../nbs/07_classifier_free_guidance.ipynb #34903496
 def train_cfg(
     build: Callable,  # (shape, widths) -> fresh network f(x_t, t, y): `cfg_concat`, `cfg_attend` or `cfg_scale_shift`
     epochs: int = 200,  # passes over the 60,000 digits
@@ -179,13 +181,13 @@ def train_cfg(
     "Train a class-conditional diffusion model; held-out loss: eps-MSE on the test digits with their labels, every t equally likely."
     recipe = dict(locals())
     del recipe["build"]  # it is the name of the file
+    check_scale(guidance), drop_labels(torch.zeros(1), p_drop)  # say now, not after an epoch, what is wrong with them
     torch.manual_seed(seed)
     place, vae_bytes = open_space(space)
     device, sched, widths = default_device(), cosine(T).to(default_device()), widths or place.widths
     train, valid = space_batches(place.to(device), batch_size, seed, limit, labels=True)
     x, y, walk = torch.randn(20, *place.shape), torch.arange(10, device=device).repeat(2), place.usable(sched)
     draw = lambda f: place.decode(last(ddim(partial(cfg(f, guidance), y=y), x.to(device), walk, n=min(walk.T, 50), clip=place.clip)))
-    drop_labels(y, p_drop)  # says now what is wrong with the share, if anything is
     loss = lambda f, x0, y: eps_loss(f, x0, sched, y=drop_labels(y, p_drop) if f.training else y)
     model, history = fit(build(place.shape, widths), loss, train, valid, epochs, lr, wd, warmup, ema=ema, bf16=bf16, out=out, resume=resume, seed=seed,
                          same={"T": T, "p_drop": p_drop, "vae": vae_bytes and sha256(vae_bytes)},
@@ -193,3 +195,78 @@ def train_cfg(
     recipe |= {"widths": widths, "shape": place.shape, "space": "latent" if vae_bytes else "pixel"}
     save_in_space(build.__name__, model, history, recipe, out, vae_bytes)
     return model, history
+
+# %% ../nbs/07_classifier_free_guidance.ipynb #df5a58e9
+def between(
+    inside: Callable,  # predictor f(x_t, t, **cond) for lo <= t <= hi
+    outside: Callable,  # predictor for all other times
+    lo: float,  # times in 0..T
+    hi: float,
+) -> Callable:  # predictor g(x_t, t, **cond)
+    "One predictor in the middle of the way, another before and after it (Kynkaanniemi et al. 2024, Eq. 5, for guidance)."
+    if not 0 <= lo <= hi:
+        raise ValueError(f"The interval must have 0 <= lo <= hi, not {lo} and {hi}.")
+
+    def chosen(x_t, t, **cond):
+        middle = (t >= lo) & (t <= hi)
+        if middle.all():
+            return inside(x_t, t, **cond)
+        if not middle.any():
+            return outside(x_t, t, **cond)
+        return torch.where(middle.view(-1, *[1] * (x_t.ndim - 1)), inside(x_t, t, **cond), outside(x_t, t, **cond))
+
+    return chosen
+
+# %% ../nbs/07_classifier_free_guidance.ipynb #aeab6a07
+def label_effect(
+    f: nn.Module,  # conditional predictor f(x_t, t, y)
+    x0: torch.Tensor,  # clean images or latents (B, C, H, W)
+    y: torch.Tensor,  # their classes (B,)
+    sched: Schedule,
+) -> float:
+    "How much the label changes the prediction: root mean square of eps_c - eps_u at t = T/2."
+    t = torch.full((len(x0),), sched.T // 2, device=x0.device)
+    x_t = noise(x0, t, torch.randn_like(x0), sched)
+    with torch.no_grad():
+        return (f(x_t, t, y) - f(x_t, t, torch.full_like(y, 10))).square().mean().sqrt().item()
+
+
+def embedding_distances(
+    f: nn.Module,  # with an `embed`: one row a label, the last for no label
+) -> torch.Tensor:  # (11, 11)
+    "How far the learned rows lie from one another."
+    return torch.cdist(f.embed.weight, f.embed.weight).detach().cpu()
+
+
+def label_gradient(
+    f: nn.Module,  # conditional predictor with an `embed`
+    x0: torch.Tensor,  # clean images or latents (B, C, H, W)
+    y: torch.Tensor,  # labels (B,), as training would show them
+    sched: Schedule,
+) -> torch.Tensor:  # (11,)
+    "The norm of the loss's gradient by each row of the embedding."
+    return torch.autograd.grad(eps_loss(f, x0, sched, y=y), f.embed.weight)[0].norm(dim=1).cpu()
+
+# %% ../nbs/07_classifier_free_guidance.ipynb #d34b7d2a
+def diagnose(
+    f: nn.Module,  # conditional predictor with an `embed`
+    space: nn.Module,  # where it works
+    sched: Schedule,  # which it was trained on
+    x0: torch.Tensor,  # clean images or latents (B, C, H, W), a few hundred
+    y: torch.Tensor,  # their classes (B,)
+    judge: Judge,
+    n: int = 100,  # digits to draw for each accuracy
+) -> dict[str, float]:
+    "What to look at when a conditional network goes wrong."
+    found, walk, wanted = {}, space.usable(sched), torch.arange(n, device=x0.device) % 10
+    z = torch.randn(n, *space.shape, device=x0.device)
+    for name, sampler in (("DDIM", ddim), ("DDPM", ddpm)):
+        for w in (1.0, 3.0):
+            made = space.decode(last(sampler(partial(cfg(f, w), y=wanted), z, walk, n=min(50, walk.T), clip=space.clip)))
+            found[f"{name}-50, w = {w:g}: right"] = accuracy(judge, made, wanted)
+    apart = embedding_distances(f)[:10, :10]
+    found["label's effect on eps"] = label_effect(f, x0, y, sched)
+    found["least distance of two classes' rows"] = apart[~torch.eye(10, dtype=torch.bool)].min().item()
+    found["gradient into the rows of classes"] = label_gradient(f, x0, y, sched)[:10].mean().item()
+    found["gradient into the row of no label"] = label_gradient(f, x0, torch.full_like(y, 10), sched)[10].item()
+    return found

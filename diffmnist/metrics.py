@@ -206,11 +206,13 @@ def umap_plot(
     ax.legend(fontsize=7, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax, flat
 
-# %% ../nbs/03a_metrics.ipynb #bce65ed2
+# %% ../nbs/03a_metrics.ipynb #453ef1bd
 def draw_many(
-    sampler: Callable,  # noise -> generator of steps
+    sampler: Callable,  # noise (and what else `others` hold) -> generator of steps
     x: torch.Tensor,  # all the noise to start from (N, C, H, W)
+    *others: torch.Tensor,  # what goes with each row, such as labels (N,)
     batch_size: int = 250,  # how many at once
 ) -> torch.Tensor:  # (N, C, H, W), on the CPU
     "Run a sampler over much noise, batch by batch, with a progress bar."
-    return torch.cat([last(sampler(b)).cpu() for b in tqdm(x.split(batch_size), desc="batches of digits", leave=False)])
+    batches = list(zip(*(z.split(batch_size) for z in (x, *others)), strict=True))
+    return torch.cat([last(sampler(*batch)).cpu() for batch in tqdm(batches, desc="batches of digits", leave=False)])
