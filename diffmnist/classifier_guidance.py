@@ -20,7 +20,7 @@ from .latent_diffusion import open_space, save_in_space, space_batches
 from .training import History, fit
 from .unet import Attention, Chain, Cond, Down, ResBlock, group_norm, time_embedding
 
-# %% ../nbs/11_classifier_guidance.ipynb #f3e579e9
+# %% ../nbs/11_classifier_guidance.ipynb #1f05482d
 class NoisyClassifier(nn.Module):
     "The downward half of a UNet, and ten answers at its bottom: which digit is it, at this much noise?"
 
@@ -36,20 +36,20 @@ class NoisyClassifier(nn.Module):
         self.stem = nn.Conv2d(shape[0], widths[0], 3, padding=1)
         stages = [([Down(above, w)] if above else []) + [ResBlock(w, w, emb)] for above, w in zip((None, *widths), widths)]
         self.body = Chain([layer for stage in stages for layer in stage] + [Attention(widths[-1]), ResBlock(widths[-1], widths[-1], emb)])
-        self.head = nn.Sequential(group_norm(widths[-1]), nn.SiLU(), nn.Flatten(2), nn.Dropout(0.2))
-        self.out = nn.Linear(widths[-1], 10)
+        self.head = nn.Sequential(group_norm(widths[-1]), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                                  nn.Dropout(0.2), nn.Linear(widths[-1], 10))
 
     def forward(self, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         "x_t (B, *shape), t (B,) -> logits (B, 10)."
         if x_t.shape[1:] != self.shape:
             raise ValueError(f"This classifier reads (B, {', '.join(map(str, self.shape))}), not {tuple(x_t.shape)}.")
         c = Cond(self.time(time_embedding(torch.atleast_1d(t), self.emb_dim // 2)))
-        return self.out(self.head(self.body(self.stem(x_t), c)).mean(2))
+        return self.head(self.body(self.stem(x_t), c))
 
     def logp(self, x_t: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         "x_t (B, *shape), t (B,), y (B,) in 0..9 -> log p(y | x_t), (B,)."
         check_labels(y)
-        return -F.cross_entropy(self(x_t, t), y.expand(len(x_t)), reduction="none")
+        return -F.cross_entropy(self(x_t, t).float(), y, reduction="none")
 
 # %% ../nbs/11_classifier_guidance.ipynb #a74b26f0
 def classifier_loss(

@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['Judge', 'jitter', 'judge_loss', 'train_judge', 'accuracy', 'AsIs', 'check_features', 'fid', 'kid', 'radii', 'covered',
-           'precision_recall', 'umap_plot', 'draw_many']
+           'precision_recall', 'umap_plot', 'draw_many', 'milliseconds']
 
-# %% ../nbs/03a_metrics.ipynb #d2640ec9
+# %% ../nbs/03a_metrics.ipynb #5d3e0047
 import math
+import statistics
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -216,3 +218,17 @@ def draw_many(
     "Run a sampler over much noise, batch by batch, with a progress bar."
     batches = list(zip(*(z.split(batch_size) for z in (x, *others)), strict=True))
     return torch.cat([last(sampler(*batch)).cpu() for batch in tqdm(batches, desc="batches of digits", leave=False)])
+
+# %% ../nbs/03a_metrics.ipynb #8b3c9a89
+def milliseconds(
+    *calls: Callable,  # each () -> tensor
+    repeats: int = 15,
+) -> list[float]:  # one for each call
+    "The median time of each call, taken in turns, after one round to warm up."
+    times = [[] for _ in calls]
+    for _ in range(repeats + 1):
+        for call, kept in zip(calls, times):
+            start = time.perf_counter()
+            call().sum().item()  # waits for the GPU, if there is one
+            kept.append(1000 * (time.perf_counter() - start))
+    return [statistics.median(kept[1:]) for kept in times]
