@@ -184,7 +184,7 @@ def cfg(
 
     return guided
 
-# %% ../nbs/07_classifier_free_guidance.ipynb #f705b7ff
+# %% ../nbs/07_classifier_free_guidance.ipynb #c980381d
 def check_name(
     build: Callable,  # builder of a network
 ) -> None:
@@ -192,7 +192,7 @@ def check_name(
     if not getattr(build, "__name__", "").isidentifier():
         raise ValueError(f"The builder must be a named function, such as cfg_concat, since its name becomes the file's: {build} has none.")
 
-
+# %% ../nbs/07_classifier_free_guidance.ipynb #f936e96d
 def train_cfg(
     build: Callable,  # (shape, widths) -> fresh network f(x_t, t, y): `cfg_concat`, `cfg_attend` or `cfg_scale_shift`
     epochs: int = 200,  # passes over the 60,000 digits

@@ -56,7 +56,7 @@ def add_options(
             kind = next(k for k in (int, float, str) if k in kinds)
             parser.add_argument(option, type=kind, default=p.default, metavar=kind.__name__.upper(), help=text)
 
-# %% ../nbs/15_cli.ipynb #4c84f112
+# %% ../nbs/15_cli.ipynb #44328316
 def add_sampling(
     parser: argparse.ArgumentParser,
     n: str,  # default number of digits, in words
@@ -95,7 +95,7 @@ def check_sampling(
         raise ValueError("--eta belongs to the sampler ddim; ddpm always adds its full noise.")
     if args.eta is not None and not 0 <= args.eta <= 1:
         raise ValueError(f"--eta must lie between 0 and 1, not {args.eta}.")
-    if not find_recipe(args.model).sched and (args.sampler, args.steps, args.eta) != (None, None, None):
+    if not (recipe.sched and recipe.digits) and (args.sampler, args.steps, args.eta) != (None, None, None):
         raise ValueError(f"--sampler, --steps and --eta are for diffusion models, which {args.model} is not.")
 
 

@@ -175,7 +175,7 @@ def training_args(
     told = weights_meta(weights or weights_dir() / f"{name}.safetensors").get("recipe", {})
     return {k: p.default for k, p in signature(find_recipe(name).train).parameters.items()} | told
 
-# %% ../nbs/14_zoo.ipynb #fb0916d1
+# %% ../nbs/14_zoo.ipynb #d522d75c
 def load(
     name: str,  # such as "ddpm"
     device: torch.device | str | None = None,  # where to; None: the best there is
@@ -197,7 +197,7 @@ def schedule(
     "The schedule on which a model was trained."
     make = find_recipe(name).sched
     if make is None:
-        raise ValueError(f"{name} is no diffusion model: choose among {', '.join(k for k, r in recipes.items() if r.sched)}.")
+        raise ValueError(f"{name} is no diffusion model: choose among {', '.join(k for k, r in recipes.items() if r.sched and r.digits)}.")
     return make(training_args(name, weights))
 
 
