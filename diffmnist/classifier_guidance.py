@@ -96,7 +96,7 @@ def train_noisy_classifier(
     save_in_space("noisy_classifier", model, history, recipe, out, vae_bytes)
     return model, history
 
-# %% ../nbs/11_classifier_guidance.ipynb #03d7058d
+# %% ../nbs/11_classifier_guidance.ipynb #04761111
 def guide(
     f: Callable,  # unconditional predictor of eps: f(x_t, t)
     logp: Callable,  # (x_t, t, y) -> log p(y | x_t) (B,), differentiable in x_t
@@ -109,7 +109,7 @@ def guide(
     def guided(x_t, t, y):
         with torch.enable_grad():  # samplers switch gradients off
             x = x_t.detach().requires_grad_()
-            grad = torch.autograd.grad(logp(x, t, y).sum(), x)[0]
+            grad = torch.autograd.grad(logp(x, t, y).sum(), x)[0]  # of the sum: each sample has only its own term
         return f(x_t, t) - w * sched.at(t, x_t)[1] * grad
 
     return guided
