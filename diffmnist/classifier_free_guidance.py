@@ -7,7 +7,7 @@ __all__ = ['check_labels', 'ConcatLabel', 'TokenLabel', 'AttendLabel', 'ScaleShi
            'cfg_attend', 'cfg_scale_shift', 'check_share', 'drop_labels', 'check_scale', 'cfg', 'check_name',
            'train_cfg', 'between', 'label_effect', 'embedding_distances', 'label_gradient', 'diagnose']
 
-# %% ../nbs/07_classifier_free_guidance.ipynb #9fc91c02
+# %% ../nbs/07_classifier_free_guidance.ipynb #6af655f8
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .core import default_device, last, sha256
+from .core import Batches, default_device, last, sha256
 from .ddim import ddim
 from .ddpm import ddpm, eps_loss
 from .forward_process import Schedule, cosine, noise
 from .latent_diffusion import open_space, save_in_space, space_batches
 from .metrics import Judge, accuracy
-from .training import History, fit, keep_pictures
+from .training import History, evaluate_loss, fit, keep_pictures
 from .unet import Attention, Chain, Cond, UNet, zero
 
 # %% ../nbs/07_classifier_free_guidance.ipynb #0425ad2f
@@ -287,7 +287,7 @@ def label_gradient(
         g = lambda x_t, t, y: torch.func.functional_call(f, {"embed.weight": weight}, (x_t, t, y))
         return torch.autograd.grad(eps_loss(g, x0, sched, y=y), weight)[0].norm(dim=1).cpu()
 
-# %% ../nbs/07_classifier_free_guidance.ipynb #ca7d141b
+# %% ../nbs/07_classifier_free_guidance.ipynb #2ca6a3f9
 def diagnose(
     f: nn.Module,  # conditional predictor with an `embed`
     space: nn.Module,  # where it works
@@ -304,9 +304,8 @@ def diagnose(
         for w in (1.0, 3.0):
             made = space.decode(last(sampler(partial(cfg(f, w), y=wanted), z, walk, n=min(50, walk.T), clip=space.clip)))
             found[f"{name}-50, w = {w:g}: right"] = accuracy(judge, made, wanted)
-    with torch.no_grad():
-        found["eps-MSE with labels"] = eps_loss(f, x0, sched, y=y).item()
-        found["eps-MSE without"] = eps_loss(f, x0, sched, y=torch.full_like(y, 10)).item()
+    for name, labels in (("with labels", y), ("without", torch.full_like(y, 10))):  # both with the same times and noise
+        found[f"eps-MSE {name}"] = evaluate_loss(f, lambda f, x0, y: eps_loss(f, x0, sched, y=y), Batches(x0, labels, batch_size=500, shuffle=False))
     found["label's effect on eps"] = label_effect(f, x0, y, sched)
     found["mean distance of two classes' rows"] = embedding_distances(f)[:10, :10].sum().item() / 90
     found["gradient into the rows of the classes"] = label_gradient(f, x0, y, sched)[:10].mean().item()
