@@ -56,7 +56,7 @@ def add_options(
             kind = next(k for k in (int, float, str) if k in kinds)
             parser.add_argument(option, type=kind, default=p.default, metavar=kind.__name__.upper(), help=text)
 
-# %% ../nbs/15_cli.ipynb #44328316
+# %% ../nbs/15_cli.ipynb #30b37868
 def add_sampling(
     parser: argparse.ArgumentParser,
     n: str,  # default number of digits, in words
@@ -72,7 +72,7 @@ def add_sampling(
     parser.add_argument("--seed", type=int, default=0, metavar="INT", help="[0]")
     parser.add_argument("--weights", metavar="FILE", help="weights of your own instead of the shipped ones")
 
-
+# %% ../nbs/15_cli.ipynb #30baad5b
 def check_sampling(
     args: argparse.Namespace,  # as `add_sampling` describes
 ) -> None:
@@ -98,7 +98,7 @@ def check_sampling(
     if not (recipe.sched and recipe.digits) and (args.sampler, args.steps, args.eta) != (None, None, None):
         raise ValueError(f"--sampler, --steps and --eta are for diffusion models, which {args.model} is not.")
 
-
+# %% ../nbs/15_cli.ipynb #eb11bc21
 def labels_of(
     args: argparse.Namespace,  # as `add_sampling` describes
     n: int,  # number of digits
@@ -141,7 +141,7 @@ def sampler_of(
 
     return sampler
 
-
+# %% ../nbs/15_cli.ipynb #12c89645
 def sample(args: argparse.Namespace) -> None:
     "Write a grid of digits as a picture."
     from PIL import Image
@@ -167,7 +167,7 @@ def sample(args: argparse.Namespace) -> None:
         Image.fromarray(grid.numpy()).save(tmp)
     print(f"{n} digits in {out}")
 
-# %% ../nbs/15_cli.ipynb #54070a3e
+# %% ../nbs/15_cli.ipynb #c8e80553
 def digits_of(
     train: bool,  # the training digits, or the test digits
     label: int | None,  # of one class only; None: all
@@ -201,7 +201,7 @@ def evaluate(args: argparse.Namespace) -> None:
         line = f"{what:27} N = {n}: MNIST-FID {fid(features, real):.2f}, precision {p:.3f}, recall {r:.3f}"
         print(line + (f", KID {kid(features, real)[0]:.3f}" if n >= 1000 else ""))
 
-
+# %% ../nbs/15_cli.ipynb #2af3f7cd
 def train(args: argparse.Namespace) -> None:
     "Run a recipe."
     recipe = find_recipe(args.model)

@@ -108,7 +108,7 @@ def shape_and_widths(
     shape = args.get("shape") or (PixelSpace.shape if pixel else (2, 4, 4))  # the default recipe, or the header of a file
     return tuple(shape), tuple(args["widths"] or (PixelSpace if pixel else LatentSpace).widths)
 
-# %% ../nbs/14_zoo.ipynb #d579ebb7
+# %% ../nbs/14_zoo.ipynb #bf65a7ca
 class Recipe(NamedTuple):
     "How a model of the zoo comes about."
 
@@ -139,7 +139,7 @@ def classifier(
     return Recipe(about, partial(train_noisy_classifier, **chosen), lambda args: NoisyClassifier(*shape_and_widths(args)),
                   classifier_score, lambda args: cosine(args["T"]), own_space, digits=False)
 
-
+# %% ../nbs/14_zoo.ipynb #dd923f9c
 recipes = {
     "ddpm": Recipe("pixel-space diffusion, predicts eps on the cosine schedule", train_ddpm, lambda args: UNet(tuple(args["widths"])),
                    eps_score, lambda args: cosine(args["T"]), pixel_space),
@@ -175,7 +175,7 @@ def training_args(
     told = weights_meta(weights or weights_dir() / f"{name}.safetensors").get("recipe", {})
     return {k: p.default for k, p in signature(find_recipe(name).train).parameters.items()} | told
 
-# %% ../nbs/14_zoo.ipynb #d522d75c
+# %% ../nbs/14_zoo.ipynb #04e292b9
 def load(
     name: str,  # such as "ddpm"
     device: torch.device | str | None = None,  # where to; None: the best there is
@@ -212,7 +212,7 @@ def space(
         raise ValueError(f"{name} works in no space: choose among {', '.join(k for k, r in recipes.items() if r.space)}.")
     return make(weights or weights_dir() / f"{name}.safetensors").to(default_device() if device is None else device)
 
-
+# %% ../nbs/14_zoo.ipynb #87566caf
 def classifier_for(
     name: str,  # of an unconditional diffusion model, such as "ddpm"
     weights: str | Path | None = None,  # a file of your own; None: the shipped one
