@@ -98,15 +98,15 @@ def check_sampling(
     if not (recipe.sched and recipe.digits) and (args.sampler, args.steps, args.eta) != (None, None, None):
         raise ValueError(f"--sampler, --steps and --eta are for diffusion models, which {args.model} is not.")
 
-# %% ../nbs/15_cli.ipynb #eb11bc21
+# %% ../nbs/15_cli.ipynb #175dc027
 def labels_of(
     args: argparse.Namespace,  # as `add_sampling` describes
     n: int,  # number of digits
-) -> torch.Tensor | None:  # (n,), or None if nothing tells the model a class
+) -> tuple[torch.Tensor, ...]:  # one tensor (n,), or none at all if nothing tells the model a class
     "The classes to draw: the one that is asked for, or all in turn."
     if not (find_recipe(args.model).labels or args.classifier):
-        return None
-    return torch.arange(n) % 10 if args.label is None else torch.full((n,), args.label)
+        return ()
+    return (torch.arange(n) % 10 if args.label is None else torch.full((n,), args.label),)
 
 
 def predictor_of(
@@ -141,7 +141,7 @@ def sampler_of(
 
     return sampler
 
-# %% ../nbs/15_cli.ipynb #12c89645
+# %% ../nbs/15_cli.ipynb #732826c2
 def sample(args: argparse.Namespace) -> None:
     "Write a grid of digits as a picture."
     from PIL import Image
@@ -154,11 +154,9 @@ def sample(args: argparse.Namespace) -> None:
     check_sampling(args)
     place = space(args.model, weights=args.weights)
     sampler = sampler_of(args, load(args.model, weights=args.weights), place)
-    n = args.n or (10 if args.label is None and labels_of(args, 1) is not None else 64)
-    y = labels_of(args, n)
+    n = args.n or (10 if args.label is None and labels_of(args, 1) else 64)
     seed_everything(args.seed)
-    noises = torch.randn(n, *place.shape)
-    x = place.decode(last(tqdm(sampler(noises) if y is None else sampler(noises, y), desc=args.model, unit="step")))
+    x = place.decode(last(tqdm(sampler(torch.randn(n, *place.shape), *labels_of(args, n)), desc=args.model, unit="step")))
     rows = -(-n // (cols := args.ncol or (10 if n == 10 else round(n**0.5))))
     pixels = torch.zeros(rows * cols, 28, 28, dtype=torch.uint8)
     pixels[:n] = to_bytes(x[:, 0]).cpu()
@@ -167,7 +165,7 @@ def sample(args: argparse.Namespace) -> None:
         Image.fromarray(grid.numpy()).save(tmp)
     print(f"{n} digits in {out}")
 
-# %% ../nbs/15_cli.ipynb #c8e80553
+# %% ../nbs/15_cli.ipynb #edcbea47
 def digits_of(
     train: bool,  # the training digits, or the test digits
     label: int | None,  # of one class only; None: all
@@ -190,11 +188,11 @@ def evaluate(args: argparse.Namespace) -> None:
     print(recipe.score(model, recipe.sched and schedule(args.model, args.weights), place))
     if not recipe.digits:
         return
-    judge, y = load("judge"), labels_of(args, n)
+    judge, asked = load("judge"), labels_of(args, n)
     seed_everything(args.seed)
-    made = place.decode(draw_many(sampler, torch.randn(n, *place.shape), *(() if y is None else (y,))))
-    if y is not None:
-        print(f"the judge sees what was asked in {accuracy(judge, made, y):.2%} of {n} digits")
+    made = place.decode(draw_many(sampler, torch.randn(n, *place.shape), *asked))
+    if asked:
+        print(f"the judge sees what was asked in {accuracy(judge, made, *asked):.2%} of {n} digits")
     real, by = judge.features(x), f"by {args.sampler or 'ddim'}" if recipe.sched else "from its prior"
     for what, features in ((f"{args.model} {by}", judge.features(made)), ("reference: training digits", judge.features(floor[:n]))):
         p, r = precision_recall(features, real[:n])

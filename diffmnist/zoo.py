@@ -108,7 +108,7 @@ def shape_and_widths(
     shape = args.get("shape") or (PixelSpace.shape if pixel else (2, 4, 4))  # the default recipe, or the header of a file
     return tuple(shape), tuple(args["widths"] or (PixelSpace if pixel else LatentSpace).widths)
 
-# %% ../nbs/14_zoo.ipynb #bf65a7ca
+# %% ../nbs/14_zoo.ipynb #a0adc619
 class Recipe(NamedTuple):
     "How a model of the zoo comes about."
 
@@ -116,7 +116,7 @@ class Recipe(NamedTuple):
     train: Callable  # its training function; the keyword defaults are the full recipe
     build: Callable  # dict of the training arguments -> fresh model
     score: Callable  # (model, schedule, space) -> what is to be measured, in one line
-    sched: Callable | None = None  # dict of the training arguments -> Schedule it was trained on; None: no diffusion model
+    sched: Callable | None = None  # dict of the training arguments -> Schedule whose noise it was trained on; None: it saw none
     space: Callable | None = None  # weight file -> where it works; None: on pictures as they are
     digits: bool = True  # whether it makes digits
     labels: bool = False  # whether it is told a class: f(x_t, t, y)
