@@ -77,7 +77,7 @@ class LatentSpace(nn.Module):
         "The part of a schedule that samplers may walk in this space, where no clipping catches the guesses near its end."
         return trim(sched)
 
-# %% ../nbs/06_latent_diffusion.ipynb #c4120ae3
+# %% ../nbs/06_latent_diffusion.ipynb #981fdd2f
 class PixelSpace(nn.Module):
     "Pixels seen as a space like any other: nothing to encode, nothing to decode."
 
@@ -87,7 +87,7 @@ class PixelSpace(nn.Module):
         return x
 
     def decode(self, x: torch.Tensor) -> torch.Tensor:
-        return x
+        return x.clamp(-1, 1)  # a sampler may overshoot
 
     def usable(self, sched: Schedule) -> Schedule:
         return sched

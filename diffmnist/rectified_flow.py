@@ -100,7 +100,7 @@ def euler(
         x = x + (s - t) / sched.T * v
         yield Step(s, x, x - s / sched.T * v)
 
-# %% ../nbs/08_rectified_flow.ipynb #26d869ea
+# %% ../nbs/08_rectified_flow.ipynb #e4133cd1
 @torch.no_grad()
 def midpoint(
     f: Callable,  # predictor of v: f(x_t, t), t (B,)
@@ -123,14 +123,15 @@ def heun(
     f: Callable,  # predictor of v: f(x_t, t), t (B,)
     x: torch.Tensor,  # where to start (B, C, H, W): pure noise, or images at time `start`
     sched: Schedule,  # `straight(T)`
-    n: int = 25,  # number of steps, 1..start; each costs two evaluations of f
+    n: int = 25,  # number of steps, 1..start; two evaluations of f each, one for the last
     start: int | None = None,  # the time of x, if it is not pure noise; None: T
 ) -> Iterator[Step]:
-    "Walk the whole step to look, and take the mean of the velocities at both ends: error of second order."
+    "Walk the whole step to look, and take the mean of the velocities at both ends, but for the end at t = 0 (Karras et al. 2022, Algorithm 1)."
     ts = way(sched, n, start)
     for t, s in zip(ts, ts[1:]):
         v = velocity(f, x, t)
-        v = (v + velocity(f, x + (s - t) / sched.T * v, s)) / 2
+        if s:
+            v = (v + velocity(f, x + (s - t) / sched.T * v, s)) / 2
         x = x + (s - t) / sched.T * v
         yield Step(s, x, x - s / sched.T * v)
 
@@ -329,7 +330,7 @@ def train_cond_flow(
     return train_in_space("cond_flow", cfg_scale_shift(place.shape, widths), loss, batches, draw, recipe, vae_bytes,
                           T=T, p_drop=p_drop, widths=widths, shape=place.shape)
 
-# %% ../nbs/08_rectified_flow.ipynb #96dee58d
+# %% ../nbs/08_rectified_flow.ipynb #4e9d6faa
 def reflow_pairs(
     sampler: Callable,  # noise (B, *shape) -> generator of steps
     shape: tuple[int, ...],  # of one sample
@@ -343,8 +344,8 @@ def reflow_pairs(
 
     folder, names = Path(folder), [f"{seed}_{batch_size}_{i:05d}.safetensors" for i in range(-(-n // batch_size))]
     folder.mkdir(parents=True, exist_ok=True)
-    rank, world = (int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))  # several processes begin with a share each
-    for i in tqdm(sorted(range(len(names)), key=lambda i: (i % world != rank, i)), desc="pairs", leave=False):
+    rank, world = (int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))  # each process its share first
+    for i in tqdm([*range(rank, len(names), world), *reversed(range(len(names)))], desc="pairs", leave=False):
         path = folder / names[i]
         if not path.exists():
             far = int(sha256(f"{seed} {i}".encode())[:15], 16)  # not 0, 1, 2, ..., which the noise to measure with comes from
