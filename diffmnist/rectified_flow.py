@@ -100,7 +100,7 @@ def euler(
         x = x + (s - t) / sched.T * v
         yield Step(s, x, x - s / sched.T * v)
 
-# %% ../nbs/08_rectified_flow.ipynb #e4133cd1
+# %% ../nbs/08_rectified_flow.ipynb #453066af
 @torch.no_grad()
 def midpoint(
     f: Callable,  # predictor of v: f(x_t, t), t (B,)
@@ -117,7 +117,7 @@ def midpoint(
         x = x + (s - t) / sched.T * v
         yield Step(s, x, x - s / sched.T * v)
 
-
+# %% ../nbs/08_rectified_flow.ipynb #acc806e8
 @torch.no_grad()
 def heun(
     f: Callable,  # predictor of v: f(x_t, t), t (B,)
@@ -195,7 +195,7 @@ def train_in_space(
     save_in_space(name, model, history, recipe | told, out, vae_bytes)
     return model, history
 
-# %% ../nbs/08_rectified_flow.ipynb #10f64993
+# %% ../nbs/08_rectified_flow.ipynb #36842d5a
 def check_times(
     times: str,  # name of a distribution of times
     allowed: dict[str, Callable],  # by name
@@ -205,7 +205,7 @@ def check_times(
         raise ValueError(f"times must be one of {', '.join(allowed)}, not {times!r}.")
     return allowed[times]
 
-
+# %% ../nbs/08_rectified_flow.ipynb #4914bcd3
 def train_flow(
     epochs: int = 100,  # passes over the 60,000 digits
     lr: float = 1e-3,  # peak learning rate
@@ -364,7 +364,7 @@ def end(
     "The time of pure noise, and no other."
     return torch.ones(n, device=device)
 
-# %% ../nbs/08_rectified_flow.ipynb #4037b7de
+# %% ../nbs/08_rectified_flow.ipynb #d599fa63
 def open_teacher(
     weights: str | Path,  # a file written by `train_flow` or `train_reflow`
     vae_bytes: bytes | None,  # the file of the space's VAE; None: pixels
@@ -378,7 +378,7 @@ def open_teacher(
     recipe = told["recipe"]
     return load_weights(UNet(tuple(recipe["widths"]), recipe["shape"][0], recipe["shape"][0]), weights), recipe
 
-
+# %% ../nbs/08_rectified_flow.ipynb #d04a3568
 def train_reflow(
     epochs: int = 100,  # passes over the pairs
     lr: float = 1e-3,  # peak learning rate
