@@ -77,9 +77,9 @@ class LatentSpace(nn.Module):
         "The part of a schedule that samplers may walk in this space, where no clipping catches the guesses near its end."
         return trim(sched)
 
-# %% ../nbs/06_latent_diffusion.ipynb #981fdd2f
+# %% ../nbs/06_latent_diffusion.ipynb #7fcac316
 class PixelSpace(nn.Module):
-    "Pixels seen as a space like any other: nothing to encode, nothing to decode."
+    "Pixels seen as a space like any other: nothing to encode, and to decode is to clip."
 
     shape, clip, widths = (1, 28, 28), True, (24, 48, 96)
 
