@@ -330,7 +330,7 @@ def train_cond_flow(
     return train_in_space("cond_flow", cfg_scale_shift(place.shape, widths), loss, batches, draw, recipe, vae_bytes,
                           T=T, p_drop=p_drop, widths=widths, shape=place.shape)
 
-# %% ../nbs/08_rectified_flow.ipynb #4e9d6faa
+# %% ../nbs/08_rectified_flow.ipynb #db434562
 def reflow_pairs(
     sampler: Callable,  # noise (B, *shape) -> generator of steps
     shape: tuple[int, ...],  # of one sample
@@ -340,6 +340,7 @@ def reflow_pairs(
     batch_size: int = 500,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # eps and x0 (n, *shape), half precision, on the CPU
     "Noise, and what a flow makes of it: made once, kept, and gone on with after an interruption (Liu et al. 2023, Section 2.2)."
+    from safetensors import SafetensorError
     from safetensors.torch import load, save_file
 
     folder, names = Path(folder), [f"{seed}_{batch_size}_{i:05d}.safetensors" for i in range(-(-n // batch_size))]
@@ -351,9 +352,15 @@ def reflow_pairs(
             far = int(sha256(f"{seed} {i}".encode())[:15], 16)  # not 0, 1, 2, ..., which the noise to measure with comes from
             eps = torch.randn(batch_size, *shape, generator=torch.Generator().manual_seed(far)).half()
             x0 = last(sampler(eps.float())).cpu().half()  # from the rounded noise, so that the pair is exact
-            with atomic(path) as tmp:
-                save_file({"eps": eps, "x0": x0}, tmp)
-    pairs = [load((folder / name).read_bytes()) for name in names]
+            try:
+                with atomic(path) as tmp:
+                    save_file({"eps": eps, "x0": x0}, tmp)
+            except SafetensorError as err:
+                raise OSError(f"Cannot write {path} ({err}): free some room and go on; the pairs before it are kept.") from err
+    try:
+        pairs = [load((folder / name).read_bytes()) for name in names]
+    except SafetensorError as err:
+        raise OSError(f"A file of pairs in {folder} is damaged ({err}): remove the folder, and the pairs are made again.") from err
     return tuple(torch.cat([p[k] for p in pairs])[:n] for k in ("eps", "x0"))
 
 # %% ../nbs/08_rectified_flow.ipynb #daffa9e6
