@@ -47,11 +47,11 @@ class ConcatLabel(nn.Module):
         super().__init__()
         self.net, self.size, self.embed = net, tuple(size), nn.Embedding(11, size[0] * size[1])
 
-    def forward(self, x_t: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        "x_t (B, C, H, W), t (B,), y (B,) in 0..10 -> like x_t."
+    def forward(self, x_t: torch.Tensor, t: torch.Tensor, y: torch.Tensor, **more) -> torch.Tensor:
+        "x_t (B, C, H, W), t (B,), y (B,) in 0..10, and what else the network takes -> like x_t."
         if not self.training:  # in training labels come from the data set, and looking at them makes a GPU wait
             check_labels(y, 10)
-        return self.net(torch.cat([x_t, self.embed(y).view(-1, 1, *self.size)], 1), t)
+        return self.net(torch.cat([x_t, self.embed(y).view(-1, 1, *self.size)], 1), t, **more)
 
 # %% ../nbs/07_classifier_free_guidance.ipynb #b2a31004
 class TokenLabel(nn.Module):
@@ -66,11 +66,11 @@ class TokenLabel(nn.Module):
         super().__init__()
         self.net, self.tokens, self.embed = net, tokens, nn.Embedding(11, tokens * dim)
 
-    def forward(self, x_t: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        "x_t (B, C, H, W), t (B,), y (B,) in 0..10 -> like x_t."
+    def forward(self, x_t: torch.Tensor, t: torch.Tensor, y: torch.Tensor, **more) -> torch.Tensor:
+        "x_t (B, C, H, W), t (B,), y (B,) in 0..10, and what else the network takes -> like x_t."
         if not self.training:
             check_labels(y, 10)
-        return self.net(x_t, t, self.embed(y).unflatten(1, (self.tokens, -1)))
+        return self.net(x_t, t, self.embed(y).unflatten(1, (self.tokens, -1)), **more)
 
 
 class AttendLabel(TokenLabel):
@@ -170,16 +170,16 @@ def check_scale(
 
 # %% ../nbs/07_classifier_free_guidance.ipynb #1f7c512d
 def cfg(
-    f: Callable,  # conditional predictor f(x_t, t, y)
+    f: Callable,  # conditional predictor f(x_t, t, y, **more)
     w: float,  # guidance scale, at least 0; 0: without label, 1: with it
     null: int | torch.Tensor = 10,  # the label to move away from: 10 is none, another class a negative prompt; one or (B,)
-) -> Callable:  # predictor g(x_t, t, y)
+) -> Callable:  # predictor g(x_t, t, y, **more)
     "Classifier-free guidance, `eps_u + w (eps_c - eps_u)`, both in one doubled batch (Ho & Salimans 2022, Eq. 6)."
     check_scale(w)
 
-    def guided(x_t, t, y):
-        away = torch.as_tensor(null, device=y.device).expand_as(y)
-        eps_c, eps_u = f(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([y, away])).float().chunk(2)  # w multiplies rounding errors, too
+    def guided(x_t, t, y, **more):
+        away, twice = torch.as_tensor(null, device=y.device).expand_as(y), {k: torch.cat([v, v]) for k, v in more.items()}
+        eps_c, eps_u = f(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([y, away]), **twice).float().chunk(2)  # w multiplies rounding errors, too
         return eps_u + w * (eps_c - eps_u)
 
     return guided
