@@ -12,7 +12,7 @@ from collections.abc import Collection
 import torch
 from torch import nn
 
-# %% ../nbs/09_deepcache.ipynb #933477dc
+# %% ../nbs/09_deepcache.ipynb #49b73172
 class DeepCache(nn.Module):
     "A UNet that computes its deep floors in some calls only, and keeps what they said for the others (Ma et al. 2024, Section 3)."
 
@@ -23,15 +23,15 @@ class DeepCache(nn.Module):
         keep: int = 1,  # how many of the upper floors are computed in every call; 0: the whole answer is kept
     ):
         super().__init__()
-        if keep < 0 or (every < 1 if isinstance(every, int) else 0 not in every):
-            raise ValueError(f"keep must be at least 0, and every at least 1 or call numbers with 0 among them, not {keep} and {every}.")
+        if keep < 0 or not (every >= 1 if isinstance(every, int) else isinstance(every, Collection) and 0 in every):
+            raise ValueError(f"keep must be at least 0, and every a whole number of at least 1 or call numbers with 0 among them, not {keep} and {every}.")
         self.unet, self.every, self.keep = unet, every, keep
         self.calls, self.before = 0, (-math.inf, None)  # of this trajectory; time and shape of the last call
 
     def forward(self, x_t: torch.Tensor, t: torch.Tensor, ctx: torch.Tensor | None = None, **more) -> torch.Tensor:
-        "Like the UNet's; a call at a later time than the last one, or with another shape, begins a new trajectory."
+        "Like the UNet's, with one time for all images; a time not below the last one, or another shape, begins a new trajectory."
         now, shape = float(t.flatten()[0]), x_t.shape
-        if now > self.before[0] or shape != self.before[1]:
+        if now >= self.before[0] or shape != self.before[1]:
             self.calls = 0
         full = self.calls % self.every == 0 if isinstance(self.every, int) else self.calls in self.every
         self.calls, self.before = self.calls + 1, (now, shape)
