@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['sights', 'canny', 'edge_f1', 'open_base', 'hint_net', 'ControlNet', 'Controlled', 'blob', 'hide', 'control_loss',
-           'control_batches', 'train_controlnet', 'grey_of', 'like_mnist', 'read_edges']
+           'control_batches', 'train_controlnet', 'pixels_of', 'grey_of', 'like_mnist', 'read_edges']
 
 # %% ../nbs/10_controlnet.ipynb #67ad8525
 from collections.abc import Callable
@@ -255,30 +255,40 @@ def train_controlnet(
     save_in_space("controlnet" if see == "edges" else f"{see}_controlnet", model.net.control, history, recipe, out, vae_bytes)
     return model, history
 
-# %% ../nbs/10_controlnet.ipynb #05f18fd6
-def grey_of(
+# %% ../nbs/10_controlnet.ipynb #7bf1fc7b
+def pixels_of(
     path: str | Path,  # a picture file
-) -> np.ndarray:  # (H, W), 0..255: light ink on a dark ground
-    "Any picture in grey levels; what is transparent counts as white, and the ground is what most of the frame shows."
+) -> np.ndarray:  # (H, W), grey levels of any range
+    "A picture in grey; what is transparent counts as white."
     import warnings
 
     from PIL import Image, ImageOps
 
     try:
-        with warnings.catch_warnings(), Image.open(path) as img:
+        with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            img = ImageOps.exif_transpose(img)  # a telephone may have been held sideways
-            if "A" in img.getbands() or "transparency" in img.info:
-                img = Image.alpha_composite(Image.new("RGBA", img.size, "white"), img.convert("RGBA"))
-            grey = np.asarray(img if img.mode[0] in "IF" else img.convert("L"), dtype=np.float32)
+            with Image.open(path) as img:
+                img = ImageOps.exif_transpose(img)  # a telephone may have been held sideways
+                if "A" in img.getbands() or "transparency" in img.info:
+                    img = Image.alpha_composite(Image.new("RGBA", img.size, "white"), img.convert("RGBA"))
+                return np.asarray(img if img.mode[0] in "IF" else img.convert("L"), dtype=np.float32)
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no picture {path}.") from None
-    except (IsADirectoryError, PermissionError):
+    except IsADirectoryError:
+        raise IsADirectoryError(f"{path} is a folder: name the picture in it.") from None
+    except PermissionError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as err:
         raise ValueError(f"{path} is too large: make it smaller first, a few thousand pixels wide at most.") from err
     except Exception as err:  # PIL raises many kinds for what is no picture
         raise ValueError(f"{path} is no picture that can be read ({type(err).__name__}): PNG, JPEG, GIF, BMP, TIFF and WebP can.") from err
+
+
+def grey_of(
+    path: str | Path,  # a picture file
+) -> np.ndarray:  # (H, W), 0..255: light ink on a dark ground
+    "A picture stretched to all grey levels; the ground is what most of its frame shows."
+    grey = pixels_of(path)
     grey, span = grey - grey.min(), np.ptp(grey)
     if not 0 < span < np.inf:
         raise ValueError(f"{path} shows nothing: all of it is the same grey, or its pixels are no finite numbers.")
