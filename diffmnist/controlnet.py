@@ -27,10 +27,10 @@ from .latent_diffusion import open_space, save_in_space
 from .training import History, fit, keep_pictures, load_weights, mnist_batches, weights_dir, weights_meta
 from .unet import Cond, ResBlock, UNet, zero
 
-# %% ../nbs/10_controlnet.ipynb #dee24d8e
+# %% ../nbs/10_controlnet.ipynb #5be45122
 def canny(
     x: torch.Tensor,  # digits (N, 1, 28, 28), bytes or in [-1, 1]
-    low: float = 100.0,  # a weak edge touches a strong one and has at least this gradient, |x| + |y| by Sobel: 4 for a step of one grey level of 255
+    low: float = 100.0,  # a weak edge touches a strong one and has at least this gradient, |x| + |y| by Sobel: 100 is a step of 25 grey levels of 255
     high: float = 200.0,  # a strong edge has at least this gradient
 ) -> torch.Tensor:  # (N, 1, 28, 28): 1 on an edge, else -1
     "The edges of every digit, one pixel wide (Canny 1986, by OpenCV, without smoothing first)."
