@@ -6,13 +6,12 @@
 __all__ = ['sights', 'canny', 'edge_f1', 'open_base', 'hint_net', 'ControlNet', 'Controlled', 'blob', 'hide', 'control_loss',
            'control_batches', 'train_controlnet', 'pixels_of', 'grey_of', 'like_mnist', 'read_edges']
 
-# %% ../nbs/10_controlnet.ipynb #67ad8525
+# %% ../nbs/10_controlnet.ipynb #14732cb7
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -27,13 +26,15 @@ from .latent_diffusion import open_space, save_in_space
 from .training import History, fit, keep_pictures, load_weights, mnist_batches, weights_dir, weights_meta
 from .unet import Cond, ResBlock, UNet, zero
 
-# %% ../nbs/10_controlnet.ipynb #5be45122
+# %% ../nbs/10_controlnet.ipynb #f9bb4ad4
 def canny(
     x: torch.Tensor,  # digits (N, 1, 28, 28), bytes or in [-1, 1]
     low: float = 100.0,  # a weak edge touches a strong one and has at least this gradient, |x| + |y| by Sobel: 100 is a step of 25 grey levels of 255
     high: float = 200.0,  # a strong edge has at least this gradient
 ) -> torch.Tensor:  # (N, 1, 28, 28): 1 on an edge, else -1
     "The edges of every digit, one pixel wide (Canny 1986, by OpenCV, without smoothing first)."
+    import cv2  # where it is needed: not every machine has it
+
     if not 0 <= low <= high:
         raise ValueError(f"The thresholds must have 0 <= low <= high, not {low} and {high}.")
     grey = (x if x.dtype == torch.uint8 else to_bytes(x)).cpu().numpy()
@@ -255,7 +256,7 @@ def train_controlnet(
     save_in_space("controlnet" if see == "edges" else f"{see}_controlnet", model.net.control, history, recipe, out, vae_bytes)
     return model, history
 
-# %% ../nbs/10_controlnet.ipynb #7bf1fc7b
+# %% ../nbs/10_controlnet.ipynb #84feefe1
 def pixels_of(
     path: str | Path,  # a picture file
 ) -> np.ndarray:  # (H, W), grey levels of any range
@@ -301,6 +302,8 @@ def like_mnist(
     grey: np.ndarray,  # (H, W), 0..255: light ink on a dark ground
 ) -> np.ndarray:  # (28, 28), 0..255
     "Fit the ink into 20x20, and put its centre of mass into the centre of 28x28 (LeCun et al. 1998, Section III)."
+    import cv2
+
     ys, xs = np.nonzero(grey > 64)
     ink = grey[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
     factor = 20 / max(ink.shape)
