@@ -197,7 +197,7 @@ def control_loss(
     y = drop_labels(y, p_drop if f.training else 1.0)
     return eps_loss(f, x0, sched, y=y, **{name: hide(picture, p_hide) if f.training else picture})
 
-# %% ../nbs/10_controlnet.ipynb #53064df9
+# %% ../nbs/10_controlnet.ipynb #76a9ba8a
 def control_batches(
     space: nn.Module,  # a LatentSpace or a PixelSpace
     see: Callable,  # digits in bytes -> pictures in [-1, 1]
@@ -235,6 +235,7 @@ def train_controlnet(
     recipe = dict(locals())
     if see not in sights:
         raise ValueError(f"A control sees one of {', '.join(sights)}, not {see!r}.")
+    check_share(p_drop)
     check_share(p_hide)
     torch.manual_seed(seed)
     f, path, told = open_base(base)
@@ -244,7 +245,8 @@ def train_controlnet(
     device, sched = default_device(), cosine(told["T"]).to(default_device())
     train, valid = control_batches(place.to(device), sights[see], batch_size, seed, limit)
     f.net = Controlled(f.net, ControlNet(f.net, place.shape[-1]), see)
-    x, y, picture = (z[:20].to(device) for z in (torch.randn(20, *place.shape), *valid.tensors[1:]))
+    y, picture = (z[:20].to(device) for z in valid.tensors[1:])
+    x = torch.randn(len(y), *place.shape).to(device)
     asked, walk = {"y": torch.full_like(y, 10), see: to_unit(picture)}, place.usable(sched)
     draw = lambda f: place.decode(last(ddim(partial(f, **asked), x, walk, n=min(walk.T, 50), clip=place.clip)))
     loss = lambda f, x0, y, picture: control_loss(f, x0, y, picture, sched, see, p_drop, p_hide)
