@@ -83,7 +83,7 @@ def hint_net(
         raise ValueError(f"The size must be 28, 14, 7 or 4, halved as a UNet does, not {size}.")
     return nn.Sequential(*layers, nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), zero(nn.Conv2d(width, ch, 1)))
 
-# %% ../nbs/10_controlnet.ipynb #caecba20
+# %% ../nbs/10_controlnet.ipynb #fbe2be8d
 class ControlNet(nn.Module):
     "A trainable copy of a UNet's way down, which sees a picture; zero convolutions let its features out (Zhang et al. 2023, Section 3)."
 
@@ -94,7 +94,7 @@ class ControlNet(nn.Module):
     ):
         super().__init__()
         self.copy = deepcopy(unet).requires_grad_(True)
-        del self.copy.time, self.copy.ups, self.copy.head  # the copy needs no way up
+        del self.copy.time, self.copy.ups, self.copy.head  # it needs no way up, and takes the UNet's embedding of time
         floors = [next(m for m in down if isinstance(m, ResBlock)).conv2.out_channels for down in unet.downs]
         self.hint = hint_net(size, floors[0])
         self.zeros = nn.ModuleList(zero(nn.Conv2d(ch, ch, 1)) for ch in (*floors, floors[-1]))  # one a skip, and one for the middle
