@@ -76,7 +76,7 @@ def train_noisy_classifier(
     space: str | Path = "latent",  # "pixel", "latent", or the weight file of a VAE of your own
     widths: tuple[int, ...] | None = None,  # channels of the stages; None: what suits the space
     bf16: bool | None = None,  # bfloat16 autocast; None: on GPUs that are made for it
-    out: str | Path | None = None,  # folder for checkpoints and weights; None: write nothing (command line: runs/noisy_classifier)
+    out: str | Path | None = None,  # folder for checkpoints and weights; None: write nothing (command line: a new folder in runs)
     resume: bool = False,  # continue the run in `out`, if there is one
     seed: int = 0,
     limit: int | None = None,  # use only the first `limit` digits of each split, for a trial

@@ -226,7 +226,7 @@ def train_controlnet(
     base: str | Path = "cfg_attend",  # the frozen network: "cfg_attend", "cfg_concat", "cfg_scale_shift", or a weight file of that name
     sample_every: int = 10,  # epochs between pictures of samples, if `out` is given
     bf16: bool | None = None,  # bfloat16 autocast; None: on GPUs that are made for it
-    out: str | Path | None = None,  # folder for checkpoints, samples and weights; None: write nothing (command line: runs/NAME)
+    out: str | Path | None = None,  # folder for checkpoints, samples and weights; None: write nothing (command line: a new folder in runs)
     resume: bool = False,  # continue the run in `out`, if there is one
     seed: int = 0,
     limit: int | None = None,  # use only the first `limit` digits of each split, for a trial

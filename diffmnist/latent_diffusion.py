@@ -146,7 +146,7 @@ def train_latent_ddpm(
     vae: str | Path | None = None,  # weight file of the VAE; None: the shipped one
     sample_every: int = 10,  # epochs between pictures of samples, if `out` is given
     bf16: bool | None = None,  # bfloat16 autocast; None: on GPUs that are made for it
-    out: str | Path | None = None,  # folder for checkpoints, samples and weights; None: write nothing (command line: runs/latent_ddpm)
+    out: str | Path | None = None,  # folder for checkpoints, samples and weights; None: write nothing (command line: a new folder in runs)
     resume: bool = False,  # continue the run in `out`, if there is one
     seed: int = 0,
     limit: int | None = None,  # use only the first `limit` digits of each split, for a trial

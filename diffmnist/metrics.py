@@ -81,7 +81,7 @@ def train_judge(
     wd: float = 1e-2,  # weight decay
     ema: float = 0.998,  # decay of the average of the weights
     bf16: bool | None = None,  # bfloat16 autocast; None: on GPUs that are made for it
-    out: str | Path | None = None,  # folder for checkpoints and weights; None: write nothing (command line: runs/judge)
+    out: str | Path | None = None,  # folder for checkpoints and weights; None: write nothing (command line: a new folder in runs)
     resume: bool = False,  # continue the run in `out`, if there is one
     seed: int = 0,
     limit: int | None = None,  # use only the first `limit` digits of each split, for a trial

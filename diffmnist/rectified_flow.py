@@ -220,7 +220,7 @@ def train_flow(
     start: str | Path | None = None,  # weight file of a like UNet to begin with; None: random weights
     sample_every: int = 10,  # epochs between pictures of samples, if `out` is given
     bf16: bool | None = None,  # bfloat16 autocast; None: on GPUs that are made for it
-    out: str | Path | None = None,  # folder for checkpoints, samples and weights; None: write nothing (command line: runs/NAME)
+    out: str | Path | None = None,  # folder for checkpoints, samples and weights; None: write nothing (command line: a new folder in runs)
     resume: bool = False,  # continue the run in `out`, if there is one
     seed: int = 0,
     limit: int | None = None,  # use only the first `limit` digits of each split, for a trial
@@ -310,7 +310,7 @@ def train_cond_flow(
     guidance: float = 3.0,  # guidance scale of the pictures during the training
     sample_every: int = 10,  # epochs between pictures of samples, if `out` is given
     bf16: bool | None = None,  # bfloat16 autocast; None: on GPUs that are made for it
-    out: str | Path | None = None,  # folder for checkpoints, samples and weights; None: write nothing (command line: runs/NAME)
+    out: str | Path | None = None,  # folder for checkpoints, samples and weights; None: write nothing (command line: a new folder in runs)
     resume: bool = False,  # continue the run in `out`, if there is one
     seed: int = 0,
     limit: int | None = None,  # use only the first `limit` digits of each split, for a trial
@@ -400,7 +400,7 @@ def train_reflow(
     steps: int = 25,  # of the midpoint rule, for the pairs
     sample_every: int = 10,  # epochs between pictures of samples, if `out` is given
     bf16: bool | None = None,  # bfloat16 autocast; None: on GPUs that are made for it, but not for the pairs
-    out: str | Path | None = None,  # folder for checkpoints, samples and weights; None: write nothing (command line: runs/NAME)
+    out: str | Path | None = None,  # folder for checkpoints, samples and weights; None: write nothing (command line: a new folder in runs)
     resume: bool = False,  # continue the run in `out`, if there is one
     seed: int = 0,
 ) -> tuple[UNet, History]:  # the EMA model, and what was measured

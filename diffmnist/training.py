@@ -89,6 +89,12 @@ class History:
         ax.legend()
         return ax
 
+    def write(self, path: Path) -> None:
+        "Write a log of the run, a line for each epoch."
+        lines = [f"{i},{a:.6g},{b:.6g}\n" for i, (a, b) in enumerate(zip(self.train, self.valid), 1)]
+        with atomic(path) as tmp:
+            tmp.write_text("epoch,train,held_out\n" + "".join(lines))
+
     def state_dict(self) -> dict:
         return asdict(self)
 
@@ -288,6 +294,7 @@ def fit(
             if out is not None:
                 parts = {"model": model, "average": average, "opt": opt, "history": history}
                 save_checkpoint(Path(out) / "checkpoint.pt", {k: v.state_dict() for k, v in parts.items()} | {"options": options})
+                history.write(Path(out) / "log.csv")
             after_epoch(average.model, epoch + 1)
         acc.wait_for_everyone()
     return average.model, history

@@ -145,7 +145,7 @@ def train_vae(
     z_ch: int = 2,  # channels of the latent
     sample_every: int = 4,  # epochs between pictures of reconstructions, if `out` is given
     bf16: bool | None = None,  # bfloat16 autocast; None: on GPUs that are made for it
-    out: str | Path | None = None,  # folder for checkpoints, pictures and weights; None: write nothing (command line: runs/vae)
+    out: str | Path | None = None,  # folder for checkpoints, pictures and weights; None: write nothing (command line: a new folder in runs)
     resume: bool = False,  # continue the run in `out`, if there is one
     seed: int = 0,
     limit: int | None = None,  # use only the first `limit` digits of each split, for a trial

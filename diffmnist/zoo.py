@@ -6,11 +6,12 @@
 __all__ = ['recipes', 'loss_score', 'label_score', 'control_score', 'path_score', 'leap_score', 'classifier_score', 'vae_score',
            'judge_score', 'pixel_space', 'prior_space', 'latent_space', 'own_space', 'shape_and_widths', 'by_noise',
            'by_velocity', 'leap', 'by_leap', 'Recipe', 'conditional', 'flow', 'controlled', 'classifier', 'find_recipe',
-           'training_args', 'load', 'schedule', 'space', 'classifier_for']
+           'training_args', 'load', 'schedule', 'space', 'in_order', 'facts', 'classifier_for']
 
-# %% ../nbs/14_zoo.ipynb #493d1e4a
+# %% ../nbs/14_zoo.ipynb #816103f3
 from collections.abc import Callable, Iterator
 from functools import partial
+from graphlib import TopologicalSorter
 from inspect import signature
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +29,7 @@ from .forward_process import Schedule, cosine, noise
 from .latent_diffusion import LatentSpace, PixelSpace, load_vae, train_latent_ddpm
 from .metrics import Judge, accuracy, train_judge
 from .rectified_flow import euler, heun, midpoint, rk45, straight, straightness, train_cond_flow, train_flow, train_reflow, v_loss
+from .results import read_table
 from .training import evaluate_loss, load_weights, pretrained, weights_dir, weights_meta
 from .unet import UNet
 from .vae import VAE, kl_to_normal, reconstruct, train_vae
@@ -159,7 +161,7 @@ def by_leap(sched: Schedule, place: nn.Module) -> dict[str, Callable]:  # name -
     "The sampler for a network that knows v at t = T only."
     return {"leap": partial(leap, sched=sched)}
 
-# %% ../nbs/14_zoo.ipynb #4b9dbf1d
+# %% ../nbs/14_zoo.ipynb #eed3cdeb
 class Recipe(NamedTuple):
     "How a model of the zoo comes about."
 
@@ -173,6 +175,7 @@ class Recipe(NamedTuple):
     digits: bool = True  # whether it makes digits
     labels: bool = False  # whether it is told a class: f(x_t, t, y)
     sees: bool = False  # whether it obeys a picture, too: f(x_t, t, y, edges=...)
+    needs: dict[str, str] = {}  # option of the training function -> model whose weight file it takes
     part: Callable = lambda model: model  # model -> the part of it that its weight file holds
 
 
@@ -182,14 +185,15 @@ def conditional(
 ) -> Recipe:
     "The recipe of a network that is told the class."
     return Recipe(f"diffusion that is told the class, {how}", partial(train_cfg, build), lambda args: build(*shape_and_widths(args)),
-                  partial(label_score, "eps", eps_loss), lambda args: cosine(args["T"]), own_space, by_noise, labels=True)
+                  partial(label_score, "eps", eps_loss), lambda args: cosine(args["T"]), own_space, by_noise, labels=True, needs={"space": "vae"})
 
 
 def flow(
     about: str,  # one line
     train: Callable,  # training function of a flow
     score: Callable,  # (model, schedule, space) -> what is to be measured
-    samplers: Callable = by_velocity,  # (schedule, space) -> samplers by name
+    samplers: Callable,  # (schedule, space) -> samplers by name
+    needs: dict[str, str],  # option of the training function -> model whose weight file it takes
     **chosen,  # options of the training function that differ from its defaults
 ) -> Recipe:
     "The recipe of a plain UNet that predicts a velocity."
@@ -198,7 +202,7 @@ def flow(
         shape, widths = shape_and_widths(args)
         return UNet(widths, shape[0], shape[0])
 
-    return Recipe(about, partial(train, **chosen), build, score, lambda args: straight(args.get("T", 1000)), own_space, samplers)
+    return Recipe(about, partial(train, **chosen), build, score, lambda args: straight(args.get("T", 1000)), own_space, samplers, needs=needs)
 
 
 def controlled(
@@ -214,13 +218,14 @@ def controlled(
 
 def classifier(
     about: str,  # one line
+    needs: dict[str, str],  # option of the training function -> model whose weight file it takes
     **chosen,  # options of `train_noisy_classifier` that differ from its defaults
 ) -> Recipe:
     "The recipe of a classifier of noisy digits."
     return Recipe(about, partial(train_noisy_classifier, **chosen), lambda args: NoisyClassifier(*shape_and_widths(args)),
-                  classifier_score, lambda args: cosine(args["T"]), own_space, digits=False)
+                  classifier_score, lambda args: cosine(args["T"]), own_space, digits=False, needs=needs)
 
-# %% ../nbs/14_zoo.ipynb #3b959644
+# %% ../nbs/14_zoo.ipynb #6babe13b
 recipes = {
     "ddpm": Recipe("pixel-space diffusion, predicts eps on the cosine schedule", train_ddpm, lambda args: UNet(tuple(args["widths"])),
                    partial(loss_score, "eps", eps_loss), lambda args: cosine(args["T"]), pixel_space, by_noise),
@@ -229,22 +234,26 @@ recipes = {
                   vae_score, None, prior_space),
     "latent_ddpm": Recipe("diffusion on the VAE's latents, predicts eps on the cosine schedule", train_latent_ddpm,
                           lambda args: UNet(tuple(args["widths"]), args.get("z_ch", 2), args.get("z_ch", 2)),
-                          partial(loss_score, "eps", eps_loss), lambda args: cosine(args["T"]), latent_space, by_noise),
+                          partial(loss_score, "eps", eps_loss), lambda args: cosine(args["T"]), latent_space, by_noise, needs={"vae": "vae"}),
     "cfg_concat": conditional(cfg_concat, "by one more input channel"),
     "cfg_attend": conditional(cfg_attend, "by cross-attention"),
     "cfg_scale_shift": conditional(cfg_scale_shift, "by scaling and shifting features"),
     "controlnet": Recipe("diffusion that obeys a picture's edges: a ControlNet beside cfg_attend", train_controlnet, controlled, control_score,
-                         lambda args: cosine(args.get("T", 1000)), own_space, by_noise, labels=True, sees=True, part=lambda model: model.net.control),
-    "flow": flow("rectified flow in pixels, predicts v", train_flow, partial(loss_score, "v", v_loss)),
-    "latent_flow": flow("rectified flow on the VAE's latents", train_flow, partial(loss_score, "v", v_loss), space="latent"),
+                         lambda args: cosine(args.get("T", 1000)), own_space, by_noise, labels=True, sees=True, needs={"base": "cfg_attend"},
+                         part=lambda model: model.net.control),
+    "flow": flow("rectified flow in pixels, predicts v", train_flow, partial(loss_score, "v", v_loss), by_velocity, {}),
+    "latent_flow": flow("rectified flow on the VAE's latents", train_flow, partial(loss_score, "v", v_loss), by_velocity, {"space": "vae"}, space="latent"),
     "cond_flow": Recipe("rectified flow on latents that is told the class", train_cond_flow, lambda args: cfg_scale_shift(*shape_and_widths(args)),
-                        partial(label_score, "v", v_loss), lambda args: straight(args["T"]), own_space, by_velocity, labels=True),
-    "reflow": flow("flow 2 in pixels: trained on the pairs of flow", train_reflow, path_score),
-    "latent_reflow": flow("flow 2 on latents: trained on the pairs of latent_flow", train_reflow, path_score, space="latent"),
-    "latent_one_step": flow("latent_reflow distilled into one step", train_reflow, leap_score, by_leap, times="end", space="latent"),
-    "noisy_classifier": classifier("classifier of noisy latents, for guidance"),
-    "clean_classifier": classifier("the same, trained without noise, to see it fail", t_max=0),
-    "pixel_classifier": classifier("classifier of noisy pictures, for guidance", space="pixel", widths=(16, 32, 64)),
+                        partial(label_score, "v", v_loss), lambda args: straight(args["T"]), own_space, by_velocity, labels=True,
+                        needs={"space": "vae"}),
+    "reflow": flow("flow 2 in pixels: trained on the pairs of flow", train_reflow, path_score, by_velocity, {"teacher": "flow"}),
+    "latent_reflow": flow("flow 2 on latents: trained on the pairs of latent_flow", train_reflow, path_score, by_velocity,
+                          {"space": "vae", "teacher": "latent_flow"}, space="latent"),
+    "latent_one_step": flow("latent_reflow distilled into one step", train_reflow, leap_score, by_leap, {"space": "vae", "teacher": "latent_reflow"},
+                            times="end", space="latent"),
+    "noisy_classifier": classifier("classifier of noisy latents, for guidance", {"space": "vae"}),
+    "clean_classifier": classifier("the same, trained without noise, to see it fail", {"space": "vae"}, t_max=0),
+    "pixel_classifier": classifier("classifier of noisy pictures, for guidance", {}, space="pixel", widths=(16, 32, 64)),
 }
 
 # %% ../nbs/14_zoo.ipynb #641fe25a
@@ -302,6 +311,23 @@ def space(
     if make is None:
         raise ValueError(f"{name} works in no space: choose among {', '.join(k for k, r in recipes.items() if r.space)}.")
     return make(weights or weights_dir() / f"{name}.safetensors").to(default_device() if device is None else device)
+
+# %% ../nbs/14_zoo.ipynb #078b7673
+def in_order() -> list[str]:
+    "The names of all models, each after those that it is trained with."
+    return list(TopologicalSorter({name: recipe.needs.values() for name, recipe in recipes.items()}).static_order())
+
+
+def facts(
+    name: str,  # such as "ddpm"
+) -> dict:  # trained_by, needs, parameters, epochs, seconds, device, held_out, and figures: its rows of the table of results
+    "How the shipped weights came about, and how good they are."
+    recipe, path = find_recipe(name), weights_dir() / f"{name}.safetensors"
+    by, meta = getattr(recipe.train, "func", recipe.train), weights_meta(path)  # some recipes are another one with options of their own
+    rows = [row for row in read_table() if row["model"] == name and sha256(path.read_bytes()).startswith(row["weights"])]
+    return {"trained_by": f"{by.__module__}.{by.__name__}", "needs": sorted(set(recipe.needs.values())), "parameters": meta["parameters"],
+            "epochs": meta["recipe"]["epochs"], "seconds": meta["history"]["seconds"], "device": meta["device"],
+            "held_out": meta["history"]["valid"][-1], "figures": rows}
 
 # %% ../nbs/14_zoo.ipynb #87566caf
 def classifier_for(
