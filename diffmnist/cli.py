@@ -7,7 +7,8 @@ __all__ = ['table', 'comments', 'add_options', 'add_sampling', 'add_guidance', '
            'told_of', 'with_cache', 'scale_of', 'predictor_of', 'walk_of', 'sampler_of', 'grid_of', 'save_picture',
            'write_digits', 'check_pictures', 'way_of', 'sample', 'reference', 'figures', 'evaluate', 'evaluate_all',
            'sweep', 'umap', 'diagnose_model', 'run_folder', 'options_of', 'run_recipe', 'weights_of', 'plot_latents',
-           'report', 'train', 'train_all', 'list_models', 'in_common', 'make_parser', 'main']
+           'report', 'train', 'train_all', 'list_models', 'in_common', 'add_train', 'add_making', 'add_sweep',
+           'add_diagnose', 'make_parser', 'main']
 
 # %% ../nbs/15_cli.ipynb #d0993722
 import argparse
@@ -87,7 +88,7 @@ def add_sampling(
     parser.add_argument("--seed", type=int, default=0, metavar="INT", help="[0]")
     parser.add_argument("--weights", metavar="FILE", help="weights of your own instead of the shipped ones")
 
-# %% ../nbs/15_cli.ipynb #b10ee1c4
+# %% ../nbs/15_cli.ipynb #274b2704
 def add_guidance(parser: argparse.ArgumentParser) -> None:
     "The guidance scale, for verbs that know one only."
     parser.add_argument("--guidance", type=float, metavar="FLOAT", help="how strongly to steer to the class: 0 not, 1 as trained, more [3]")
@@ -101,7 +102,7 @@ def check_folder(
     if not out.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {out.parent}: make it first, or name another {option}.")
 
-
+# %% ../nbs/15_cli.ipynb #84626529
 def check_sampling(
     args: argparse.Namespace,  # as `add_sampling` describes
 ) -> None:
@@ -129,7 +130,7 @@ def check_sampling(
     if not recipe.samplers and (args.sampler, args.steps, args.eta, args.cache) != (None, None, None, None):
         raise ValueError(f"--sampler, --steps, --eta and --cache are for diffusion models and flows, which {args.model} is not.")
 
-# %% ../nbs/15_cli.ipynb #1b6e1604
+# %% ../nbs/15_cli.ipynb #7228810c
 def digits_of(
     train: bool,  # the training digits, or the test digits
     label: int | None,  # of one class only; None: all
@@ -159,7 +160,7 @@ def told_of(
     x = digits_of(False, args.label)[0]
     return {"y": y, see: sights[see](x[torch.arange(n) % len(x)])}
 
-
+# %% ../nbs/15_cli.ipynb #581c5079
 def with_cache(
     args: argparse.Namespace,  # as `add_sampling` describes
     model: torch.nn.Module,
@@ -193,7 +194,7 @@ def predictor_of(
         return cfg(model, w)
     return guide(model, classifier_for(args.model, args.weights).logp, walk, w) if args.classifier else model
 
-
+# %% ../nbs/15_cli.ipynb #7b8149af
 def walk_of(
     args: argparse.Namespace,  # as `add_sampling` describes
     place,  # the model's space
@@ -227,7 +228,7 @@ def sampler_of(
     f, device = predictor_of(args, model, walk.keywords["sched"]), default_device()
     return name, lambda x, *told: walk(partial(f, **{k: z.to(device) for k, z in zip(names, told, strict=True)}), x.to(device))
 
-# %% ../nbs/15_cli.ipynb #d5fb1e72
+# %% ../nbs/15_cli.ipynb #7c62b798
 def grid_of(
     x: torch.Tensor,  # digits (N, 1, 28, 28) in [-1, 1]
     ncol: int,  # digits in a row
@@ -248,7 +249,7 @@ def save_picture(
     with atomic(Path(out)) as tmp:
         (picture.save if isinstance(picture, Image.Image) else partial(picture.savefig, bbox_inches="tight", dpi=120))(tmp, **options)
 
-
+# %% ../nbs/15_cli.ipynb #2a5c7b50
 def write_digits(
     folder: Path,  # a folder that is not there yet
     ts: list[float],  # times (S,)
@@ -268,7 +269,7 @@ def write_digits(
     finally:
         shutil.rmtree(tmp, ignore_errors=True)
 
-
+# %% ../nbs/15_cli.ipynb #064184c4
 def check_pictures(args: argparse.Namespace) -> None:
     "Refuse places that nothing can be written to, before any work is done."
     for name in ("out", "film", "each"):
@@ -309,16 +310,17 @@ def sample(args: argparse.Namespace) -> None:
     save_picture(grid_of(place.decode(steps[-1][1]), ncol), args.out)
     print(f"{n} digits in {args.out}" + "".join(f", {getattr(args, k)}" for k in ("film", "each") if getattr(args, k)))
 
-# %% ../nbs/15_cli.ipynb #354e857f
+# %% ../nbs/15_cli.ipynb #8c824afe
 @cache
 def reference(
     label: int | None,  # of one class only; None: all
-) -> tuple[torch.Tensor, torch.Tensor]:  # (N, 128), (M, 128)
-    "The judge's features of the test digits, and of the training digits, to compare with."
+    n: int,  # how many training digits
+) -> tuple[torch.Tensor, torch.Tensor]:  # (N, 128), (n, 128)
+    "The judge's features of the test digits, and of some training digits, to compare with."
     judge = load("judge")
-    return tuple(judge.features(digits_of(train, label)[0]) for train in (False, True))
+    return judge.features(digits_of(False, label)[0]), judge.features(digits_of(True, label)[0][:n])
 
-
+# %% ../nbs/15_cli.ipynb #f99de9f9
 def figures(
     args: argparse.Namespace,  # as `add_sampling` describes
 ) -> tuple[dict, Drawn]:  # the row of the table, and the digits
@@ -333,7 +335,7 @@ def figures(
     name, sampler = sampler_of(args, model, place, tuple(told))
     seed_everything(args.seed)
     drawn = draw_timed(sampler, place.decode, model, torch.randn(n, *place.shape), *told.values())
-    real, floor = reference(args.label)
+    real, floor = reference(args.label, n)
     asked = y[:n] if recipe.sees else told.get("y")
     got = quality(judge, drawn.x, real[n:] if recipe.sees else real, asked)  # not with the digits that were the models
     path = Path(args.weights or weights_dir() / f"{args.model}.safetensors")
@@ -343,10 +345,10 @@ def figures(
                 "train_seconds": meta["history"]["seconds"]}
     sampling = {"steps": drawn.steps, "nfe": drawn.nfe, "guidance": w, "cache": args.cache, "device": machine(default_device()),
                 "seconds": drawn.seconds}
-    return {"model": args.model, "sampler": name, **sampling, "n": n, **got, "floor": fid(floor[:n], real), **training,
+    return {"model": args.model, "sampler": name, **sampling, "n": n, **got, "floor": fid(floor, real), **training,
             "weights": sha256(path.read_bytes())[:12]}, drawn
 
-# %% ../nbs/15_cli.ipynb #179a5cad
+# %% ../nbs/15_cli.ipynb #6630b308
 def evaluate(args: argparse.Namespace) -> None:
     "Print a model's figures."
     if args.all:
@@ -360,7 +362,7 @@ def evaluate(args: argparse.Namespace) -> None:
     print(recipe.score(load(args.model, weights=args.weights), recipe.sched and schedule(args.model, args.weights), place))
     if not recipe.digits:
         return
-    n, (real, floor) = row["n"], reference(args.label)
+    n, (real, floor) = row["n"], reference(args.label, row["n"])
     if recipe.sees:
         f1 = edge_f1(canny(drawn.x), canny(digits_of(False, args.label)[0][:n])).mean()
         print(f"drawn after the first {n} test digits: edge F1 {f1:.3f}; below, compared with the other test digits")
@@ -368,11 +370,11 @@ def evaluate(args: argparse.Namespace) -> None:
         print(f"the judge sees what was asked in {row['accuracy']:.2%} of {n} digits")
     print(f"{row['nfe']:g} network evaluations and {row['seconds']:.4f} s a digit")
     lines = {f"{args.model} by {row['sampler']}": (row["fid"], row["precision"], row["recall"]),
-             "reference: training digits": (row["floor"], *precision_recall(floor[:n], real[:n]))}
+             "reference: training digits": (row["floor"], *precision_recall(floor, real[:n]))}
     for what, (d, precision, recall) in lines.items():
         print(f"{what:27} N = {n}: MNIST-FID {d:.2f}, precision {precision:.3f}, recall {recall:.3f}")
 
-# %% ../nbs/15_cli.ipynb #2d532e31
+# %% ../nbs/15_cli.ipynb #4fd8b8c2
 table = (
     "vae", *(f"ddpm --steps {n}" for n in (5, 10, 20, 50, 100)), "ddpm --sampler ddpm --steps 50", "ddpm --steps 50 --cache 3", "ddpm --classifier",
     *(f"latent_ddpm --steps {n}" for n in (5, 10, 20, 50, 100)), "latent_ddpm --sampler ddpm", "latent_ddpm --sampler ddpm --steps 50",
@@ -397,14 +399,18 @@ def evaluate_all(args: argparse.Namespace) -> None:
         told = make_parser().parse_args(["evaluate", *words.split(), "--n", str(n)])
         digest = sha256((weights_dir() / f"{told.model}.safetensors").read_bytes())[:12]
         if (key := (words, n, digest)) not in rows:
-            rows[key] = {"command": words} | figures(told)[0]
+            try:
+                rows[key] = {"command": words} | figures(told)[0]
+            except KeyboardInterrupt:
+                print(f"\nstopped; the rows so far are in {out}, and the same command goes on", file=sys.stderr)
+                raise
         row = done[key] = rows[key]
         write_table(out, (done | rows).values())
         print(f"{i:2}/{len(table)} {words:40} MNIST-FID {row['fid']:6.2f}, {row['nfe']:6g} evaluations, {row['seconds']:.4f} s a digit", flush=True)
-    write_table(out, done.values())  # rows of old weights go only now
+    write_table(out, done.values())  # rows of old weights, and of commands no longer listed, go only now
     print(f"table in {out}")
 
-# %% ../nbs/15_cli.ipynb #19f28598
+# %% ../nbs/15_cli.ipynb #caa9ef61
 def sweep(args: argparse.Namespace) -> None:
     "A row of digits for each guidance scale, all from the same noise; the models side by side."
     import matplotlib.pyplot as plt
@@ -428,7 +434,7 @@ def sweep(args: argparse.Namespace) -> None:
     plt.close(fig)
     print(f"sweep in {args.out}")
 
-
+# %% ../nbs/15_cli.ipynb #188c0d4e
 def umap(args: argparse.Namespace) -> None:
     "Generated and real digits in one plane."
     import matplotlib.pyplot as plt
@@ -436,14 +442,14 @@ def umap(args: argparse.Namespace) -> None:
     check_pictures(args)
     check_sampling(args)
     row, drawn = figures(args)
-    n, real = row["n"], reference(args.label)[0]
+    n, real = row["n"], reference(args.label, row["n"])[0]
     ax, _ = umap_plot({f"{n} test digits": real[:n], f"{n} by {args.model}": load("judge").features(drawn.x)}, args.seed)
     save_picture(ax.figure, args.out)
     plt.close(ax.figure)
     print(f"MNIST-FID {row['fid']:.2f} (training digits: {row['floor']:.2f}), precision {row['precision']:.3f}, recall {row['recall']:.3f}; "
           f"picture in {args.out}")
 
-
+# %% ../nbs/15_cli.ipynb #1e888995
 def diagnose_model(args: argparse.Namespace) -> None:
     "What to look at when a conditional network goes wrong: figures, digits, and how far apart its classes are."
     import matplotlib.pyplot as plt
@@ -467,12 +473,12 @@ def diagnose_model(args: argparse.Namespace) -> None:
             rows[f"{name}, w = {w:g}"] = place.decode(last(walk(partial(cfg(f, w), y=torch.arange(10, device=device)), z))).cpu()
     show(torch.cat(list(rows.values())), ncol=10, rows=list(rows), cols=list(range(10)), title=args.model, ax=left)
     fig.colorbar(right.imshow(embedding_distances(f).detach().cpu()), ax=right)
-    right.set(title="distances of the classes' rows", xlabel="class (10: none)", ylabel="class")
+    right.set(title="distances of the classes' rows", xlabel="class (10: none)", ylabel="class", xticks=range(11), yticks=range(11))
     save_picture(fig, args.out)
     plt.close(fig)
     print(f"picture in {args.out}")
 
-# %% ../nbs/15_cli.ipynb #387af78f
+# %% ../nbs/15_cli.ipynb #0d2ce295
 def run_folder(
     model: str,  # name of the recipe
     out: str | None,  # what the user asked for
@@ -489,7 +495,7 @@ def run_folder(
         raise FileNotFoundError(f"There is no run of {model} in runs: name its folder with --out, or begin a new one without --resume.")
     return old[-1]
 
-
+# %% ../nbs/15_cli.ipynb #284c686c
 def options_of(
     args: argparse.Namespace,  # holds the options that were given
     model: str,  # name of the recipe
@@ -501,7 +507,7 @@ def options_of(
     first = json.loads(config.read_text(encoding="utf-8"))["options"] if getattr(args, "resume", False) and config.exists() else {}
     return {k: tuple(v) if isinstance(v, list) else v for k, v in (first | vars(args)).items() if k in takes}
 
-
+# %% ../nbs/15_cli.ipynb #3b42f929
 def run_recipe(
     model: str,  # name of the recipe
     folder: Path,  # where to write
@@ -535,7 +541,7 @@ def run_recipe(
         report(model, folder)
         print(f"held-out loss {history.valid[-1]:.4f} after {history.seconds:.0f} s and {len(history.valid)} epoch(s); all in {folder}")
 
-# %% ../nbs/15_cli.ipynb #5406b797
+# %% ../nbs/15_cli.ipynb #b0deb2a3
 def weights_of(
     model: str,  # name of the recipe
     folder: Path,  # of a run
@@ -544,7 +550,7 @@ def weights_of(
     own = [p for p in folder.glob("*.safetensors") if p.stem not in ("samples", "vae")]
     return next(iter(own), folder / "vae.safetensors" if model == "vae" and (folder / "vae.safetensors").exists() else None)
 
-
+# %% ../nbs/15_cli.ipynb #b21f4a9f
 def plot_latents(
     vae: torch.nn.Module,
     n: int = 5000,  # test digits
@@ -560,7 +566,7 @@ def plot_latents(
     ax.set(xlabel="first principal direction", ylabel="second", title=f"Latents of {n:,} test digits")
     return ax
 
-
+# %% ../nbs/15_cli.ipynb #069f1f91
 def report(
     model: str,  # name of the recipe
     folder: Path,  # of a finished run
@@ -588,7 +594,7 @@ def report(
                        f"{history.seconds / len(history.train):.1f} s each; {meta['device']}\nloss {history.train[-1]:.4f} in training, "
                        f"{history.valid[-1]:.4f} held out\nits figures: diffmnist evaluate {model} --weights {path}\n", encoding="utf-8")
 
-# %% ../nbs/15_cli.ipynb #4c024415
+# %% ../nbs/15_cli.ipynb #985469ee
 def train(args: argparse.Namespace) -> None:
     "Run a recipe, or all."
     if args.all:
@@ -599,7 +605,7 @@ def train(args: argparse.Namespace) -> None:
     folder = run_folder(args.model, getattr(args, "out", None), resume)
     run_recipe(args.model, folder, options_of(args, args.model, folder), resume)
 
-
+# %% ../nbs/15_cli.ipynb #e3b67670
 def train_all(args: argparse.Namespace) -> None:
     "Train everything in the order of prerequisites, each in a folder of its own; skip what is done, and go on with what was stopped."
     root = Path(getattr(args, "out", "runs/all"))
@@ -617,7 +623,7 @@ def train_all(args: argparse.Namespace) -> None:
             print(f"or, to go on with all: diffmnist train --all --out {root}", file=sys.stderr)
             raise
 
-# %% ../nbs/15_cli.ipynb #fa666bb1
+# %% ../nbs/15_cli.ipynb #2421ee41
 def list_models(args: argparse.Namespace) -> None:
     "A line for each model: what it needs, what its training cost, and its best figure."
     print(f"{'model':17}{'parameters':>10} {'epochs':>6} {'minutes':>7} {'held out':>8} {'MNIST-FID':>9}  needs")
@@ -627,7 +633,7 @@ def list_models(args: argparse.Namespace) -> None:
         print(f"{name:17}{told['parameters']:>10,} {told['epochs']:>6} {told['seconds'] / 60:>7.0f} {told['held_out']:>8.4f} {best:>9}  "
               + ", ".join(told["needs"]))
 
-
+# %% ../nbs/15_cli.ipynb #cf010d7a
 def in_common(
     epochs: int | None = None,  # passes over the data, for each model [each recipe's own]
     batch_size: int | None = None,  # [each recipe's own]
@@ -637,61 +643,79 @@ def in_common(
 ) -> None:
     "The options of `train --all`."
 
-
-def make_parser() -> argparse.ArgumentParser:
-    "The whole command with its verbs."
-    parser = argparse.ArgumentParser(prog="diffmnist", description="Diffusion models on MNIST: train, sample, evaluate.")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="train | sample | evaluate | sweep | umap | diagnose | list")
-    names = [k for k, r in recipes.items() if r.digits]
+# %% ../nbs/15_cli.ipynb #d939d249
+def add_train(verbs: argparse._SubParsersAction) -> None:
+    "The verb `train`, with a command for each recipe."
     verb = verbs.add_parser("train", help="train a model by its recipe", description="Train a model by its recipe.")
-    verb.add_argument("--all", action="store_true", help="train every model, in the order of prerequisites, each in a folder of its own [runs/all/NAME]; "
-                      "what is done is skipped, what was stopped goes on; the options below are for this")
+    verb.add_argument("--all", action="store_true", help="train every model, in the order of prerequisites, each in a folder of its own "
+                      "[runs/all/NAME]; what is done is skipped, what was stopped goes on; the options below are for this")
     add_options(verb, in_common)
     models = verb.add_subparsers(dest="model", metavar=" | ".join(recipes))
     for name, recipe in recipes.items():
-        model = models.add_parser(name, help=recipe.about, description=inspect.getdoc(getattr(recipe.train, "func", recipe.train)))
-        add_options(model, recipe.train)
-    verb.set_defaults(run=train, model=None)
-    verb = verbs.add_parser("sample", help="make a picture of digits", description="Make a picture of digits.")
-    verb.add_argument("model", choices=names, metavar="MODEL", help=", ".join(names))
-    add_sampling(verb, "64; one of each class, if the model is told one")
+        add_options(models.add_parser(name, help=recipe.about, description=inspect.getdoc(getattr(recipe.train, "func", recipe.train))), recipe.train)
+    verb.set_defaults(run=train)
+
+
+def add_making(
+    verbs: argparse._SubParsersAction,
+    run: Callable,  # the verb's function
+    help: str,  # one line
+    n: str,  # default number of digits, in words
+    out: str,  # default file
+    **model,  # how the model is named
+) -> argparse.ArgumentParser:  # to add more to
+    "A verb that makes digits with one model."
+    verb = verbs.add_parser(run.__name__, help=help, description=f"{help[0].upper()}{help[1:]}.")
+    verb.add_argument("model", metavar="MODEL", help=", ".join(model["choices"]), **model)
+    add_sampling(verb, n)
     add_guidance(verb)
-    verb.add_argument("--edges", metavar="FILE", help="for controlnet: a picture of any size, whose edges the digits are to follow [those of the test digits]")
-    verb.add_argument("--ncol", type=int, metavar="INT", help="digits in a row [a square; 10 in one row]")
-    verb.add_argument("--out", default="samples.png", metavar="FILE", help="the picture [samples.png]")
-    verb.add_argument("--film", metavar="FILE", help="also a film of the way there, such as film.gif")
-    verb.add_argument("--each", metavar="FOLDER", help="also a new folder, in which each digit has one: final.png, strip.png, and single steps")
-    verb.set_defaults(run=sample)
-    verb = verbs.add_parser("evaluate", help="print a model's figures", description="Print a model's figures beside those of real digits.")
-    verb.add_argument("model", nargs="?", choices=list(recipes), metavar="MODEL", help=", ".join(recipes))
-    add_sampling(verb, "1000")
-    add_guidance(verb)
-    verb.add_argument("--all", action="store_true", help="measure every model and sampler of the course into a table")
-    verb.add_argument("--out", default="results.csv", metavar="FILE", help="the table of --all; rows that it holds are not measured again [results.csv]")
-    verb.set_defaults(run=evaluate)
+    verb.add_argument("--out", default=out, metavar="FILE", help=f"what to write [{out}]")
+    verb.set_defaults(run=run)
+    return verb
+
+
+def add_sweep(verbs: argparse._SubParsersAction) -> None:
+    "The verb `sweep`, for several models at once."
     verb = verbs.add_parser("sweep", help="draw the same noise under ever stronger guidance", description="Draw the same noise under ever stronger guidance.")
-    verb.add_argument("models", nargs="*", default=["cfg_concat", "cfg_attend"], metavar="MODEL", help="models that are told a class [cfg_concat cfg_attend]")
+    verb.add_argument("models", nargs="*", default=["cfg_concat", "cfg_attend"], metavar="MODEL",
+                      help="models that are told a class, or steered by --classifier [cfg_concat cfg_attend]")
     verb.add_argument("--scales", type=float, nargs="+", default=[0, 0.5, 1, 2, 3, 5, 7, 10, 50, 100], metavar="W", help="[0 .5 1 2 3 5 7 10 50 100]")
     add_sampling(verb, "10 for each scale")
-    verb.add_argument("--out", default="sweep.png", metavar="FILE", help="the picture [sweep.png]")
+    verb.add_argument("--out", default="sweep.png", metavar="FILE", help="what to write [sweep.png]")
     verb.set_defaults(run=sweep)
-    verb = verbs.add_parser("umap", help="lay generated and real digits out in one plane", description="Lay generated and real digits out in one plane.")
-    verb.add_argument("model", choices=names, metavar="MODEL", help=", ".join(names))
-    add_sampling(verb, "1000")
-    add_guidance(verb)
-    verb.add_argument("--out", default="umap.png", metavar="FILE", help="the picture [umap.png]")
-    verb.set_defaults(run=umap)
+
+
+def add_diagnose(verbs: argparse._SubParsersAction) -> None:
+    "The verb `diagnose`."
     verb = verbs.add_parser("diagnose", help="look into a model that is told a class", description="Look into a model that is told a class.")
-    verb.add_argument("model", choices=names, metavar="MODEL", help=", ".join(names))
+    verb.add_argument("model", choices=list(recipes), metavar="MODEL", help="cfg_concat, cfg_attend, cfg_scale_shift")
     verb.add_argument("--n", type=int, default=100, metavar="INT", help="digits for each accuracy [100]")
     verb.add_argument("--seed", type=int, default=0, metavar="INT", help="[0]")
     verb.add_argument("--weights", metavar="FILE", help="weights of your own instead of the shipped ones")
-    verb.add_argument("--out", default="diagnose.png", metavar="FILE", help="the picture [diagnose.png]")
+    verb.add_argument("--out", default="diagnose.png", metavar="FILE", help="what to write [diagnose.png]")
     verb.set_defaults(run=diagnose_model)
+
+# %% ../nbs/15_cli.ipynb #3bc43095
+def make_parser() -> argparse.ArgumentParser:
+    "The whole command with its verbs."
+    parser = argparse.ArgumentParser(prog="diffmnist", description="Diffusion models and flows on MNIST, in a shell.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="train | sample | evaluate | sweep | umap | diagnose | list")
+    makers = [k for k, r in recipes.items() if r.digits]
+    add_train(verbs)
+    verb = add_making(verbs, sample, "make a picture of digits", "64; one of each class, if the model is told one", "samples.png", choices=makers)
+    verb.add_argument("--edges", metavar="FILE", help="for controlnet: a picture of any size, whose edges the digits are to follow [those of the test digits]")
+    verb.add_argument("--ncol", type=int, metavar="INT", help="digits in a row [a square; 10 in one row]")
+    verb.add_argument("--film", metavar="FILE", help="also a film of the way there, such as film.gif")
+    verb.add_argument("--each", metavar="FOLDER", help="also a new folder, in which each digit has one: final.png, strip.png, and single steps")
+    verb = add_making(verbs, evaluate, "print a model's figures beside those of real digits", "1000", "results.csv", nargs="?", choices=list(recipes))
+    verb.add_argument("--all", action="store_true", help="measure every model and sampler of the course into a table, --out; rows it has are kept")
+    add_sweep(verbs)
+    add_making(verbs, umap, "lay generated and real digits out in one plane", "1000", "umap.png", choices=makers)
+    add_diagnose(verbs)
     verbs.add_parser("list", help="list the models", description="List the models.").set_defaults(run=list_models)
     return parser
 
-
+# %% ../nbs/15_cli.ipynb #99505854
 def main(
     argv: list[str] | None = None,  # the words after `diffmnist`; None: those of the shell
 ) -> int:  # exit status: 0 done, 1 failed, 130 interrupted
