@@ -4,18 +4,22 @@
 
 # %% auto #0
 __all__ = ['table', 'comments', 'add_options', 'add_sampling', 'add_guidance', 'check_folder', 'check_sampling', 'digits_of',
-           'told_of', 'with_cache', 'scale_of', 'predictor_of', 'walk_of', 'sampler_of', 'grid_of', 'save_picture',
-           'write_digits', 'check_pictures', 'way_of', 'sample', 'reference', 'figures', 'evaluate', 'evaluate_all',
-           'sweep', 'umap', 'diagnose_model', 'run_folder', 'options_of', 'run_recipe', 'weights_of', 'plot_latents',
-           'report', 'train', 'train_all', 'list_models', 'in_common', 'add_train', 'add_making', 'add_sweep',
-           'add_diagnose', 'make_parser', 'main']
+           'told_of', 'with_cache', 'scale_of', 'predictor_of', 'walk_of', 'sampler_of', 'Ready', 'ready', 'grid_of',
+           'save_picture', 'spread', 'write_digits', 'check_pictures', 'way_of', 'sample', 'reference', 'most_digits',
+           'parts_of', 'figures', 'training_of', 'evaluate', 'time_rows', 'parse', 'evaluate_all', 'sweep', 'umap',
+           'diagnose_model', 'run_folder', 'check_own', 'options_of', 'run_recipe', 'write_text', 'weights_of',
+           'progress', 'plot_latents', 'finish', 'train', 'train_all', 'list_models', 'in_common', 'add_train',
+           'add_making', 'add_sweep', 'add_diagnose', 'make_parser', 'main']
 
-# %% ../nbs/15_cli.ipynb #d0993722
+# %% ../nbs/15_cli.ipynb #c423e639
 import argparse
+import contextlib
+import csv
 import inspect
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -25,6 +29,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -32,7 +37,7 @@ from tqdm.auto import tqdm
 
 from .classifier_free_guidance import cfg, check_scale, diagnose, embedding_distances
 from .classifier_guidance import guide
-from .controlnet import canny, edge_f1, read_edges, sights
+from .controlnet import canny, edge_f1, open_base, read_edges, sights
 from .core import atomic, default_device, last, mnist, seed_everything, sha256, show, to_bytes, to_unit
 from .ddpm import Step
 from .deepcache import DeepCache
@@ -41,9 +46,9 @@ from .metrics import accuracy, fid, precision_recall, umap_plot
 from .results import Drawn, draw_timed, quality, read_table, write_table
 from .training import History, claim_folder, commit, machine, main_process, weights_dir, weights_meta
 from .vae import latent_means
-from .zoo import by_noise, classifier_for, facts, find_recipe, in_order, load, recipes, schedule, space, training_args
+from .zoo import by_noise, classifier_for, classifier_name, facts, find_recipe, in_order, load, recipes, schedule, space, training_args
 
-# %% ../nbs/15_cli.ipynb #a60c31a0
+# %% ../nbs/15_cli.ipynb #37655871
 def comments(
     fn: Callable,  # a function with one parameter a line
 ) -> dict[str, str]:  # parameter -> its comment
@@ -64,8 +69,9 @@ def add_options(
         text = re.sub(r"; None: (?:.*\(command line: (.*)\)|(.*))$", lambda m: f" [{m[1] or m[2]}]", text)
         if p.default is not None and p.default is not False:
             text += f" [{' '.join(map(str, p.default)) if isinstance(p.default, tuple) else p.default}]"
-        if bool in kinds:
-            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+        if bool in kinds:  # --no-... only where leaving it out means a third thing
+            action = argparse.BooleanOptionalAction if types.NoneType in kinds else "store_true"
+            parser.add_argument(option, action=action, default=argparse.SUPPRESS, help=text)
         elif tuple[int, ...] in kinds:
             parser.add_argument(option, type=int, nargs="+", default=argparse.SUPPRESS, metavar="N", help=text)
         else:
@@ -102,7 +108,7 @@ def check_folder(
     if not out.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {out.parent}: make it first, or name another {option}.")
 
-# %% ../nbs/15_cli.ipynb #84626529
+# %% ../nbs/15_cli.ipynb #83c3de26
 def check_sampling(
     args: argparse.Namespace,  # as `add_sampling` describes
 ) -> None:
@@ -112,6 +118,8 @@ def check_sampling(
     if args.n is not None and args.n < 1:
         raise ValueError(f"--n must be at least 1, not {args.n}.")
     recipe = find_recipe(args.model)
+    if args.cache is not None and args.sampler in ("heun", "rk45"):
+        raise ValueError(f"--cache needs a sampler whose times only fall, and {args.sampler} goes back: choose midpoint or euler.")
     if args.classifier and (recipe.labels or recipe.samplers is not by_noise):
         raise ValueError(f"--classifier steers diffusion models that predict noise and are told no class, which {args.model} is not.")
     if not (recipe.labels or args.classifier) and (args.label, args.guidance) != (None, None):
@@ -160,7 +168,7 @@ def told_of(
     x = digits_of(False, args.label)[0]
     return {"y": y, see: sights[see](x[torch.arange(n) % len(x)])}
 
-# %% ../nbs/15_cli.ipynb #581c5079
+# %% ../nbs/15_cli.ipynb #380f29bd
 def with_cache(
     args: argparse.Namespace,  # as `add_sampling` describes
     model: torch.nn.Module,
@@ -191,7 +199,7 @@ def predictor_of(
     if recipe.sees and args.label is None:
         return model  # there is no class to steer to
     if recipe.labels:
-        return cfg(model, w)
+        return model if w == 1 else cfg(model, w)  # w = 1 needs no second half
     return guide(model, classifier_for(args.model, args.weights).logp, walk, w) if args.classifier else model
 
 # %% ../nbs/15_cli.ipynb #7b8149af
@@ -228,6 +236,33 @@ def sampler_of(
     f, device = predictor_of(args, model, walk.keywords["sched"]), default_device()
     return name, lambda x, *told: walk(partial(f, **{k: z.to(device) for k, z in zip(names, told, strict=True)}), x.to(device))
 
+# %% ../nbs/15_cli.ipynb #1b230790
+class Ready(NamedTuple):
+    "A sampler with its noise, ready to draw."
+
+    sampler: Callable  # noise (N, *place.shape), what it is told -> generator of steps
+    name: str  # of the sampler
+    place: torch.nn.Module  # the model's space
+    model: torch.nn.Module  # whose calls count
+    x: torch.Tensor  # noise (N, *place.shape)
+    told: dict[str, torch.Tensor]  # name -> (N, ...)
+
+    def draw(self, batch_size: int = 100) -> Drawn:
+        "Digits, with what it took to draw them."
+        return draw_timed(self.sampler, self.place.decode, self.model, self.x, *self.told.values(), batch_size=batch_size)
+
+
+def ready(
+    args: argparse.Namespace,  # as `add_sampling` describes
+    n: int,  # number of digits
+) -> Ready:
+    "What the options ask for, before it is drawn."
+    told, place = told_of(args, n), space(args.model, weights=args.weights)
+    model = with_cache(args, load(args.model, weights=args.weights))
+    name, sampler = sampler_of(args, model, place, tuple(told))
+    seed_everything(args.seed)
+    return Ready(sampler, name, place, model, torch.randn(n, *place.shape), told)
+
 # %% ../nbs/15_cli.ipynb #7c62b798
 def grid_of(
     x: torch.Tensor,  # digits (N, 1, 28, 28) in [-1, 1]
@@ -249,38 +284,47 @@ def save_picture(
     with atomic(Path(out)) as tmp:
         (picture.save if isinstance(picture, Image.Image) else partial(picture.savefig, bbox_inches="tight", dpi=120))(tmp, **options)
 
-# %% ../nbs/15_cli.ipynb #2a5c7b50
+# %% ../nbs/15_cli.ipynb #59e54a90
+def spread(
+    n: int,  # how many there are
+    most: int,  # how many to keep
+) -> list[int]:
+    "Numbers of steps, evenly spread from the first to the last."
+    return torch.linspace(0, n - 1, min(most, n)).round().long().tolist()
+
+
 def write_digits(
     folder: Path,  # a folder that is not there yet
     ts: list[float],  # times (S,)
     frames: torch.Tensor,  # the way of each digit (S, N, 1, 28, 28)
 ) -> None:
-    "A folder for each digit: the digit, a strip of its way, and single steps; at most a hundred of them."
+    "A folder for each digit: the digit, a strip of its way, and single steps."
     tmp = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    few = lambda most: torch.linspace(0, len(ts) - 1, min(most, len(ts))).round().long()
     try:
         for i in range(frames.shape[1]):
             (own := tmp / f"{i:03d}" / "steps").mkdir(parents=True)
             grid_of(frames[-1:, i], 1).save(own.parent / "final.png")
-            grid_of(frames[few(10), i], min(10, len(ts))).save(own.parent / "strip.png")
-            for k in few(100).tolist():
-                grid_of(frames[k : k + 1, i], 1).save(own / f"{k:04d}_t{ts[k]:g}.png")
+            grid_of(frames[spread(len(ts), 10), i], min(10, len(ts))).save(own.parent / "strip.png")
+            for k, t in enumerate(ts):
+                grid_of(frames[k : k + 1, i], 1).save(own / f"{k:03d}_t{t:g}.png")
         tmp.rename(folder)
     finally:
         shutil.rmtree(tmp, ignore_errors=True)
 
-# %% ../nbs/15_cli.ipynb #064184c4
-def check_pictures(args: argparse.Namespace) -> None:
+# %% ../nbs/15_cli.ipynb #5db07d07
+def check_pictures(
+    args: argparse.Namespace,  # with `out`, perhaps `film` and `each`
+    kinds: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".webp", ".pdf", ".svg"),  # what `out` may end with
+) -> None:
     "Refuse places that nothing can be written to, before any work is done."
-    for name in ("out", "film", "each"):
+    for name, allowed in {"out": kinds, "film": (".gif",), "each": ()}.items():
         if (out := getattr(args, name, None)) is None:
             continue
         check_folder(Path(out), f"--{name}")
         if name == "each" and Path(out).exists():
             raise FileExistsError(f"--each makes a new folder, and {out} is there already: name another.")
-        kinds = {"out": (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp"), "film": (".gif",), "each": None}[name]
-        if kinds and Path(out).suffix.lower() not in kinds:
-            raise ValueError(f"--{name} must be a picture such as picture{kinds[0]}, not {Path(out).name}.")
+        if allowed and Path(out).suffix.lower() not in allowed:
+            raise ValueError(f"--{name} must be a picture such as picture{allowed[0]}, not {Path(out).name}.")
 
 
 def way_of(
@@ -289,28 +333,27 @@ def way_of(
 ) -> tuple[torch.nn.Module, Iterator[Step]]:  # the model's space, and the steps in it
     "The way from noise to digits that the options ask for."
     check_sampling(args)
-    told, place = told_of(args, n), space(args.model, weights=args.weights)
-    _, sampler = sampler_of(args, with_cache(args, load(args.model, weights=args.weights)), place, tuple(told))
-    seed_everything(args.seed)
-    return place, tqdm(sampler(torch.randn(n, *place.shape), *told.values()), desc=args.model, unit="step")
+    made = ready(args, n)
+    return made.place, tqdm(made.sampler(made.x, *made.told.values()), desc=args.model, unit="step")
 
 
 def sample(args: argparse.Namespace) -> None:
     "Write a grid of digits as a picture; if asked, a film of their way, and a folder for each."
-    check_pictures(args)
+    check_pictures(args, (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp"))
     n = args.n or (10 if args.label is None and (find_recipe(args.model).labels or args.classifier) else 64)
     place, way = way_of(args, n)
     steps = [(step.t, step.x) for step in (way if args.film or args.each else deque(way, maxlen=1))]
     ncol = args.ncol or (10 if n == 10 else round(n**0.5))
     if args.each:
-        write_digits(Path(args.each), [float(t) for t, _ in steps], torch.stack([place.decode(x).cpu() for _, x in steps]))
+        kept = [steps[k] for k in spread(len(steps), 100)]
+        write_digits(Path(args.each), [float(t) for t, _ in kept], torch.stack([place.decode(x).cpu() for _, x in kept]))
     if args.film:
-        first, *rest = [grid_of(place.decode(steps[k][1]), ncol) for k in torch.linspace(0, len(steps) - 1, min(50, len(steps))).round().long().tolist()]
+        first, *rest = [grid_of(place.decode(steps[k][1]), ncol) for k in spread(len(steps), 50)]
         save_picture(first, args.film, save_all=True, append_images=rest, duration=[100] * len(rest) + [2000], loop=0)
     save_picture(grid_of(place.decode(steps[-1][1]), ncol), args.out)
     print(f"{n} digits in {args.out}" + "".join(f", {getattr(args, k)}" for k in ("film", "each") if getattr(args, k)))
 
-# %% ../nbs/15_cli.ipynb #8c824afe
+# %% ../nbs/15_cli.ipynb #aa86c7c1
 @cache
 def reference(
     label: int | None,  # of one class only; None: all
@@ -320,49 +363,70 @@ def reference(
     judge = load("judge")
     return judge.features(digits_of(False, label)[0]), judge.features(digits_of(True, label)[0][:n])
 
-# %% ../nbs/15_cli.ipynb #f99de9f9
+
+def most_digits(
+    args: argparse.Namespace,  # as `add_sampling` describes
+) -> int:
+    "How many digits can be compared with test digits; those that were models of a drawing are no longer there to compare with."
+    found = len(digits_of(False, args.label)[0])
+    return found // 2 if find_recipe(args.model).sees else found
+
+
+def parts_of(
+    args: argparse.Namespace,  # as `add_sampling` describes
+) -> list[Path]:  # the model's own first
+    "The weight files that make the digits; a VAE is left out, since all latent models share it."
+    own, recipe = Path(args.weights or weights_dir() / f"{args.model}.safetensors"), find_recipe(args.model)
+    if args.classifier:
+        return [own, weights_dir() / f"{classifier_name(args.model, args.weights)}.safetensors"]
+    return [own, open_base(training_args(args.model, args.weights)["base"])[1]] if recipe.sees else [own]
+
+# %% ../nbs/15_cli.ipynb #12b8ca9a
 def figures(
     args: argparse.Namespace,  # as `add_sampling` describes
-) -> tuple[dict, Drawn]:  # the row of the table, and the digits
+) -> tuple[dict, Drawn, torch.Tensor]:  # the row of the table; the digits; the features of the real digits they were compared with
     "Draw digits as the options ask, and measure them."
-    recipe, (x, y) = find_recipe(args.model), digits_of(False, args.label)
-    most = len(x) // 2 if recipe.sees else len(x)
+    recipe, most = find_recipe(args.model), most_digits(args)
     n = min(1000, most) if args.n is None else args.n
     if not 10 <= n <= most:
         raise ValueError(f"--n must be between 10 and {most}, the number of test digits to compare with, not {n}.")
-    told, place, judge = told_of(args, n), space(args.model, weights=args.weights), load("judge")
-    model = with_cache(args, load(args.model, weights=args.weights))
-    name, sampler = sampler_of(args, model, place, tuple(told))
-    seed_everything(args.seed)
-    drawn = draw_timed(sampler, place.decode, model, torch.randn(n, *place.shape), *told.values())
-    real, floor = reference(args.label, n)
-    asked = y[:n] if recipe.sees else told.get("y")
-    got = quality(judge, drawn.x, real[n:] if recipe.sees else real, asked)  # not with the digits that were the models
-    path = Path(args.weights or weights_dir() / f"{args.model}.safetensors")
-    meta = weights_meta(path)
-    w = scale_of(args) if told and not (recipe.sees and args.label is None) else None
-    training = {"parameters": meta["parameters"], "trained_on": meta["device"], "epochs": meta["recipe"]["epochs"],
-                "train_seconds": meta["history"]["seconds"]}
-    sampling = {"steps": drawn.steps, "nfe": drawn.nfe, "guidance": w, "cache": args.cache, "device": machine(default_device()),
-                "seconds": drawn.seconds}
-    return {"model": args.model, "sampler": name, **sampling, "n": n, **got, "floor": fid(floor, real), **training,
-            "weights": sha256(path.read_bytes())[:12]}, drawn
+    prepared, parts = ready(args, n), parts_of(args)
+    drawn, (real, floor) = prepared.draw(), reference(args.label, n)
+    real = real[n:] if recipe.sees else real  # not with the digits that were the models
+    asked = digits_of(False, args.label)[1][:n] if recipe.sees else prepared.told.get("y")
+    return {"model": args.model, "sampler": prepared.name, "steps": drawn.steps, "nfe": drawn.nfe, "cache": args.cache,
+            "guidance": scale_of(args) if prepared.told and not (recipe.sees and args.label is None) else None,
+            "device": machine(default_device()), "seconds": drawn.seconds, "n": n, **quality(load("judge"), drawn.x, real, asked),
+            "floor": fid(floor, real), **training_of(parts), "judge": sha256((weights_dir() / "judge.safetensors").read_bytes())[:12],
+            "weights": "+".join(sha256(path.read_bytes())[:12] for path in parts)}, drawn, real
 
-# %% ../nbs/15_cli.ipynb #6630b308
+
+def training_of(
+    parts: list[Path],  # weight files, the model's own first
+) -> dict:  # parameters, trained_on, epochs, train_seconds; what a file does not tell is None
+    "What the training cost; of several parts together, as far as it can be added up."
+    metas = [weights_meta(path) for path in parts]
+    seconds = [meta.get("history", {}).get("seconds") for meta in metas]
+    return {"parameters": sum(meta["parameters"] for meta in metas), "trained_on": metas[0]["device"], "epochs": metas[0].get("recipe", {}).get("epochs"),
+            "train_seconds": None if None in seconds else sum(seconds)}
+
+# %% ../nbs/15_cli.ipynb #be374fa3
 def evaluate(args: argparse.Namespace) -> None:
     "Print a model's figures."
     if args.all:
         return evaluate_all(args)
     if args.model is None:
         raise ValueError(f"Name a model ({', '.join(recipes)}), or --all.")
+    if args.out is not None:
+        raise ValueError("--out is for the table of --all: one model's figures are printed.")
     recipe = find_recipe(args.model)
     check_sampling(args)
-    row, drawn = figures(args) if recipe.digits else (None, None)  # says what is wrong with the options, if anything is
+    row, drawn, real = figures(args) if recipe.digits else (None, None, None)  # says what is wrong with the options, if anything is
     place = space(args.model, weights=args.weights) if recipe.space else None
     print(recipe.score(load(args.model, weights=args.weights), recipe.sched and schedule(args.model, args.weights), place))
     if not recipe.digits:
         return
-    n, (real, floor) = row["n"], reference(args.label, row["n"])
+    n, floor = row["n"], reference(args.label, row["n"])[1]
     if recipe.sees:
         f1 = edge_f1(canny(drawn.x), canny(digits_of(False, args.label)[0][:n])).mean()
         print(f"drawn after the first {n} test digits: edge F1 {f1:.3f}; below, compared with the other test digits")
@@ -374,10 +438,12 @@ def evaluate(args: argparse.Namespace) -> None:
     for what, (d, precision, recall) in lines.items():
         print(f"{what:27} N = {n}: MNIST-FID {d:.2f}, precision {precision:.3f}, recall {recall:.3f}")
 
-# %% ../nbs/15_cli.ipynb #4fd8b8c2
+# %% ../nbs/15_cli.ipynb #90cd5c53
 table = (
-    "vae", *(f"ddpm --steps {n}" for n in (5, 10, 20, 50, 100)), "ddpm --sampler ddpm --steps 50", "ddpm --steps 50 --cache 3", "ddpm --classifier",
-    *(f"latent_ddpm --steps {n}" for n in (5, 10, 20, 50, 100)), "latent_ddpm --sampler ddpm", "latent_ddpm --sampler ddpm --steps 50",
+    "vae", *(f"ddpm --steps {n}" for n in (5, 10, 20, 50, 100)), "ddpm --steps 50 --eta 0.5",
+    "ddpm --sampler ddpm --steps 50", "ddpm --steps 50 --cache 3", "ddpm --classifier",
+    *(f"latent_ddpm --steps {n}" for n in (5, 10, 20, 50, 100)), "latent_ddpm --steps 50 --eta 0.5", "latent_ddpm --sampler ddpm",
+    "latent_ddpm --sampler ddpm --steps 50",
     "latent_ddpm --steps 50 --cache 3", "latent_ddpm --classifier",
     *(f"{name} --guidance {w}" for name in ("cfg_concat", "cfg_attend", "cfg_scale_shift") for w in (1, 3)), "cfg_attend --sampler ddpm --guidance 3",
     *(f"flow --sampler {how}" for how in ("euler --steps 10", "euler --steps 50", "midpoint --steps 5", "midpoint --steps 25")),
@@ -385,32 +451,62 @@ table = (
                                                  "midpoint --steps 25", "heun --steps 25", "rk45")),
     *(f"cond_flow --steps 8 --guidance {w}" for w in (1, 2)),
     *(f"{name} --sampler euler --steps {n}" for name in ("reflow", "latent_reflow") for n in (1, 2, 4, 8)), "latent_one_step",
-    "controlnet", "ddpm --sampler ddpm",
+    "controlnet",
 )
+
+
+def time_rows(
+    rows: dict[str, dict],  # words of the command -> its row, whose seconds are replaced
+    n: int = 50,  # digits at once
+    rounds: int = 3,
+) -> None:
+    "Time all rows in turns, so that all meet the same disturbances; the least of the rounds counts, and the first one warms up."
+    prepared = {words: ready(parse(words), n) for words in rows}
+    for words in tqdm([*rows] * rounds, desc="seconds a digit", leave=False):
+        rows[words].setdefault("rounds", []).append(prepared[words].draw(n).seconds)
+    for row in rows.values():
+        row["seconds"] = min(row.pop("rounds"))
+
+
+def parse(
+    words: str,  # a row's command, such as "ddpm --steps 50"
+    *more: str,
+) -> argparse.Namespace:
+    "The options of a row."
+    return make_parser().parse_args(["evaluate", *words.split(), *more])
 
 
 def evaluate_all(args: argparse.Namespace) -> None:
     "Measure every model and sampler of the course, and keep the table."
-    out, n = Path(args.out), args.n or 1000
+    if vars(args) | {"all": False, "n": None, "out": None, "words": None} != vars(make_parser().parse_args(["evaluate"])) | {"words": None}:
+        raise ValueError("--all measures a list of its own: it takes --n and --out only.")
+    out, n = Path(args.out or "results.csv"), 1000 if args.n is None else args.n
     check_folder(out)
-    rows = {(row["command"], row["n"], row["weights"]): row for row in (read_table(out) if out.exists() else [])}
-    done = {}
+    if not 10 <= n <= 10_000:
+        raise ValueError(f"--n must be between 10 and 10000, the number of test digits to compare with, not {n}.")
+    key_of = lambda row: tuple(row[k] for k in ("command", "n", "weights", "judge", "device"))
+    rows = {key_of(row): row for row in (read_table(out) if out.exists() else [])}
+    judge, done = sha256((weights_dir() / "judge.safetensors").read_bytes())[:12], {}
     for i, words in enumerate(table, 1):
-        told = make_parser().parse_args(["evaluate", *words.split(), "--n", str(n)])
-        digest = sha256((weights_dir() / f"{told.model}.safetensors").read_bytes())[:12]
-        if (key := (words, n, digest)) not in rows:
+        told = parse(words)
+        told.n = min(n, most_digits(told))
+        key = (words, told.n, "+".join(sha256(path.read_bytes())[:12] for path in parts_of(told)), judge, machine(default_device()))
+        if key not in rows:
             try:
-                rows[key] = {"command": words} | figures(told)[0]
+                rows[key] = {"command": words} | figures(told)[0] | {"seconds": None}  # all are timed together, at the end
             except KeyboardInterrupt:
-                print(f"\nstopped; the rows so far are in {out}, and the same command goes on", file=sys.stderr)
+                print(f"\nstopped; the same command goes on{f' after the rows in {out}' if out.exists() else ''}", file=sys.stderr)
                 raise
-        row = done[key] = rows[key]
-        write_table(out, (done | rows).values())
-        print(f"{i:2}/{len(table)} {words:40} MNIST-FID {row['fid']:6.2f}, {row['nfe']:6g} evaluations, {row['seconds']:.4f} s a digit", flush=True)
-    write_table(out, done.values())  # rows of old weights, and of commands no longer listed, go only now
+            write_table(out, rows.values())
+        row = done[words] = rows[key]
+        print(f"{i:2}/{len(table)} {words:40} MNIST-FID {row['fid']:6.2f}, {row['nfe']:6g} evaluations a digit", flush=True)
+    if any(row["seconds"] is None for row in done.values()):
+        time_rows(done)
+    stale = [key for key, row in rows.items() if any(row["command"] == words and row["n"] == d["n"] and row is not d for words, d in done.items())]
+    write_table(out, [row for key, row in rows.items() if key not in stale])  # rows of older weights go only now
     print(f"table in {out}")
 
-# %% ../nbs/15_cli.ipynb #caa9ef61
+# %% ../nbs/15_cli.ipynb #901dcb1d
 def sweep(args: argparse.Namespace) -> None:
     "A row of digits for each guidance scale, all from the same noise; the models side by side."
     import matplotlib.pyplot as plt
@@ -419,8 +515,9 @@ def sweep(args: argparse.Namespace) -> None:
     if args.weights and len(args.models) > 1:
         raise ValueError("--weights belongs to one model: name that model.")
     cells = [[argparse.Namespace(**vars(args) | {"model": name, "guidance": w}) for w in args.scales] for name in args.models]
-    for cell in sum(cells, []):
-        check_sampling(cell)  # all of them before any work
+    for cell in sum(cells, []):  # all of them before any work
+        check_sampling(cell)
+        walk_of(cell, space(cell.model, weights=cell.weights))
     n, judge = args.n or 10, load("judge")
     fig, axs = plt.subplots(1, len(cells), figsize=(len(cells) * (0.4 * n + 0.8), 0.4 * len(args.scales) + 0.5), squeeze=False)
     for name, column, ax in zip(args.models, cells, axs[0]):
@@ -434,30 +531,28 @@ def sweep(args: argparse.Namespace) -> None:
     plt.close(fig)
     print(f"sweep in {args.out}")
 
-# %% ../nbs/15_cli.ipynb #188c0d4e
+# %% ../nbs/15_cli.ipynb #c4538516
 def umap(args: argparse.Namespace) -> None:
     "Generated and real digits in one plane."
     import matplotlib.pyplot as plt
 
     check_pictures(args)
     check_sampling(args)
-    row, drawn = figures(args)
-    n, real = row["n"], reference(args.label, row["n"])[0]
+    row, drawn, real = figures(args)
+    n = row["n"]
     ax, _ = umap_plot({f"{n} test digits": real[:n], f"{n} by {args.model}": load("judge").features(drawn.x)}, args.seed)
     save_picture(ax.figure, args.out)
     plt.close(ax.figure)
     print(f"MNIST-FID {row['fid']:.2f} (training digits: {row['floor']:.2f}), precision {row['precision']:.3f}, recall {row['recall']:.3f}; "
           f"picture in {args.out}")
 
-# %% ../nbs/15_cli.ipynb #1e888995
+# %% ../nbs/15_cli.ipynb #01f330d8
 def diagnose_model(args: argparse.Namespace) -> None:
     "What to look at when a conditional network goes wrong: figures, digits, and how far apart its classes are."
     import matplotlib.pyplot as plt
 
-    recipe = find_recipe(args.model)
-    if not recipe.labels or recipe.sees or recipe.samplers is not by_noise:
-        able = ", ".join(name for name, r in recipes.items() if r.labels and not r.sees and r.samplers is by_noise)
-        raise ValueError(f"diagnose is for diffusion models that are told a class ({able}), not for {args.model}.")
+    if args.n < 10:
+        raise ValueError(f"--n must be at least 10, one digit of each class, not {args.n}.")
     check_pictures(args)
     f, place, sched = load(args.model, weights=args.weights), space(args.model, weights=args.weights), schedule(args.model, args.weights)
     (x, y), device, judge = mnist(train=False), default_device(), load("judge")
@@ -478,7 +573,7 @@ def diagnose_model(args: argparse.Namespace) -> None:
     plt.close(fig)
     print(f"picture in {args.out}")
 
-# %% ../nbs/15_cli.ipynb #0d2ce295
+# %% ../nbs/15_cli.ipynb #905ee0c9
 def run_folder(
     model: str,  # name of the recipe
     out: str | None,  # what the user asked for
@@ -489,25 +584,41 @@ def run_folder(
         return Path(out)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise ValueError("Several processes need one folder in common: name it with --out.")
-    if not resume:
-        return Path("runs") / f"{model}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if not (old := sorted(Path("runs").glob(f"{model}-[0-9]*"))):
-        raise FileNotFoundError(f"There is no run of {model} in runs: name its folder with --out, or begin a new one without --resume.")
-    return old[-1]
+    if resume:
+        if not (old := sorted(Path("runs").glob(f"{model}-[0-9]*"))):
+            raise FileNotFoundError(f"There is no run of {model} in runs: name its folder with --out, or begin a new one without --resume.")
+        return old[-1]
+    first = folder = Path("runs") / f"{model}-{time.strftime('%Y%m%d-%H%M%S')}"
+    while folder.exists():  # begun in the same second
+        folder = folder.with_name(f"{first.name}-{1 + int(folder.name.removeprefix(first.name).lstrip('-') or 0)}")
+    return folder
 
-# %% ../nbs/15_cli.ipynb #284c686c
+
+def check_own(
+    folder: Path,  # where a training is to write
+    model: str,  # name of the recipe
+) -> None:
+    "Refuse a folder that holds anything but a run of this model."
+    config = folder / "config.json"
+    if (folder / "checkpoint.pt").exists() and not config.exists() or not folder.is_dir() or not any(folder.iterdir()):
+        return  # a run of the library's, or nothing
+    if not config.exists() or json.loads(config.read_text(encoding="utf-8")).get("model") != model:
+        raise FileExistsError(f"{folder} holds other things than a run of {model}: name another folder with --out.")
+
+# %% ../nbs/15_cli.ipynb #c3f95eec
 def options_of(
     args: argparse.Namespace,  # holds the options that were given
     model: str,  # name of the recipe
     folder: Path,  # where it is to be trained
+    resume: bool,  # whether to go on with what lies there
 ) -> dict:  # argument -> value
     "The options for a training function: those given now, and, to go on, those given when the run began."
     takes = set(inspect.signature(find_recipe(model).train).parameters) - {"out", "resume"}
     config = folder / "config.json"
-    first = json.loads(config.read_text(encoding="utf-8"))["options"] if getattr(args, "resume", False) and config.exists() else {}
+    first = json.loads(config.read_text(encoding="utf-8")).get("options", {}) if resume and config.exists() else {}
     return {k: tuple(v) if isinstance(v, list) else v for k, v in (first | vars(args)).items() if k in takes}
 
-# %% ../nbs/15_cli.ipynb #3b42f929
+# %% ../nbs/15_cli.ipynb #7af04b8b
 def run_recipe(
     model: str,  # name of the recipe
     folder: Path,  # where to write
@@ -515,40 +626,74 @@ def run_recipe(
     resume: bool,  # go on with the run in the folder, if there is one
 ) -> None:
     "Train in a folder: configuration first, pictures last; a training that cannot begin leaves nothing behind."
-    recipe, config = find_recipe(model), folder / "config.json"
-    new = next((p for p in (*reversed(folder.parents), folder) if not p.exists()), None)  # the topmost folder that has to be made
+    recipe, config, first = find_recipe(model), folder / "config.json", main_process()
+    check_own(folder, model)
+    new = [p for p in (folder, *folder.parents) if not p.exists()]  # the folders that have to be made
     claim_folder(folder, torch.nn.Identity(), resume)
-    before = config.read_bytes() if config.exists() else None
-    if main_process():
-        full = {k: p.default for k, p in inspect.signature(recipe.train).parameters.items()} | options | {"out": str(folder)}
-        told = {"model": model, "options": options, "recipe": full, "device": machine(default_device()), "commit": commit(), "begun": time.strftime("%F %T")}
-        with atomic(config) as tmp:
-            tmp.write_text(json.dumps(told, indent=1, default=str) + "\n", encoding="utf-8")
+    before = config.read_text(encoding="utf-8") if config.exists() else None
+    full = {k: p.default for k, p in inspect.signature(recipe.train).parameters.items()} | options | {"out": str(folder)}
+    files = {k: Path(v) for k, v in options.items() if isinstance(v, str) and Path(v).is_file()}
+    told = {"model": model, "options": options, "made_with": {k: sha256(p.read_bytes()) for k, p in files.items()}, "recipe": full,
+            "device": machine(default_device()), "commit": commit(), "begun": time.strftime("%Y-%m-%d %H:%M:%S")}
+    if first:
+        write_text(config, json.dumps(told, indent=1, default=str) + "\n")
     try:
         _, history = recipe.train(**options, out=str(folder), resume=resume)
+        if first:
+            progress(folder)
+            finish(model, folder)
     except KeyboardInterrupt:
-        print(f"\nstopped; to go on from the last whole epoch: diffmnist train {model} --resume --out {folder}", file=sys.stderr)
+        if first:
+            progress(folder)
+            print(f"\nstopped; to go on from the last whole epoch: diffmnist train {model} --resume --out {shlex.quote(str(folder))}", file=sys.stderr)
         raise
     except Exception:
-        if main_process() and before is not None:
-            config.write_bytes(before)
-        elif main_process() and not (folder / "checkpoint.pt").exists():
+        if first and before is not None:
+            write_text(config, before)
+        elif first and not (folder / "checkpoint.pt").exists():
             config.unlink()
-            if new is not None:
-                shutil.rmtree(new)
+            with contextlib.suppress(OSError):  # what is not empty stays
+                for p in new:
+                    p.rmdir()
         raise
-    if main_process():
-        report(model, folder)
+    if first:
         print(f"held-out loss {history.valid[-1]:.4f} after {history.seconds:.0f} s and {len(history.valid)} epoch(s); all in {folder}")
 
-# %% ../nbs/15_cli.ipynb #b0deb2a3
+
+def write_text(
+    path: Path,
+    text: str,
+) -> None:
+    "Write a text as a whole or not at all."
+    with atomic(path) as tmp:
+        tmp.write_text(text, encoding="utf-8")
+
+# %% ../nbs/15_cli.ipynb #65eeed60
 def weights_of(
-    model: str,  # name of the recipe
-    folder: Path,  # of a run
-) -> Path | None:  # None: there are none yet
+    folder: Path,  # of a finished run
+) -> Path:
     "The weights that a run has written; a latent model's VAE lies beside them."
-    own = [p for p in folder.glob("*.safetensors") if p.stem not in ("samples", "vae")]
-    return next(iter(own), folder / "vae.safetensors" if model == "vae" and (folder / "vae.safetensors").exists() else None)
+    own = [p for p in folder.glob("[!.]*.safetensors") if p.stem not in ("samples", "vae")]
+    return next(iter(own), folder / "vae.safetensors")
+
+
+def progress(
+    folder: Path,  # of a run
+) -> None:
+    "The curves and the pictures of a run, as far as it has come."
+    import matplotlib.pyplot as plt
+    from safetensors.torch import load_file
+
+    if (log := folder / "log.csv").exists():
+        with open(log, encoding="utf-8", newline="") as f:
+            rows = list(csv.DictReader(f))
+        ax = History([float(r["train"]) for r in rows], [float(r["held_out"]) for r in rows]).plot()
+        save_picture(ax.figure, folder / "curves.png")
+        plt.close(ax.figure)
+    if (kept := folder / "samples.safetensors").exists():
+        (folder / "samples").mkdir(exist_ok=True)
+        for name, x in load_file(kept).items():
+            save_picture(grid_of(to_unit(x), round(len(x) ** 0.5)), folder / "samples" / f"{name}.png")
 
 # %% ../nbs/15_cli.ipynb #b21f4a9f
 def plot_latents(
@@ -566,61 +711,65 @@ def plot_latents(
     ax.set(xlabel="first principal direction", ylabel="second", title=f"Latents of {n:,} test digits")
     return ax
 
-# %% ../nbs/15_cli.ipynb #069f1f91
-def report(
+# %% ../nbs/15_cli.ipynb #6698079d
+def finish(
     model: str,  # name of the recipe
-    folder: Path,  # of a finished run
+    folder: Path,  # of a run whose weights are written
 ) -> None:
-    "Curves, pictures and a summary of a run, beside its weights."
+    "Final samples, the latents of a VAE, and a summary."
     import matplotlib.pyplot as plt
-    from safetensors.torch import load_file
 
-    path = weights_of(model, folder)
+    path = weights_of(folder)
     meta, history = weights_meta(path), History(**weights_meta(path)["history"])
-    save_picture(history.plot().figure, folder / "curves.png")
-    if (kept := folder / "samples.safetensors").exists():
-        (folder / "samples").mkdir(exist_ok=True)
-        for name, x in load_file(kept).items():
-            save_picture(grid_of(to_unit(x), round(len(x) ** 0.5)), folder / "samples" / f"{name}.png")
     if model == "vae":
-        save_picture(plot_latents(load(model, weights=path)).figure, folder / "latents.png")
-    plt.close("all")
+        ax = plot_latents(load(model, weights=path))
+        save_picture(ax.figure, folder / "latents.png")
+        plt.close(ax.figure)
     if find_recipe(model).digits:
         shutil.rmtree(folder / "digits", ignore_errors=True)  # of the same run, when it was shorter
         words = ["sample", model, "--weights", path, "--n", 10, "--out", folder / "final.png", "--film", folder / "film.gif", "--each", folder / "digits"]
         sample(make_parser().parse_args([str(w) for w in words]))
-    with atomic(folder / "summary.txt") as tmp:
-        tmp.write_text(f"{model}: {find_recipe(model).about}\n{meta['parameters']:,} parameters; epochs: {len(history.train)}, "
-                       f"{history.seconds / len(history.train):.1f} s each; {meta['device']}\nloss {history.train[-1]:.4f} in training, "
-                       f"{history.valid[-1]:.4f} held out\nits figures: diffmnist evaluate {model} --weights {path}\n", encoding="utf-8")
+    write_text(folder / "summary.txt", f"{model}: {find_recipe(model).about}\n{meta['parameters']:,} parameters; epochs: {len(history.train)}, "
+               f"{history.seconds / len(history.train):.1f} s each; {meta['device']}\nloss {history.train[-1]:.4f} in training, "
+               f"{history.valid[-1]:.4f} held out\nits figures: diffmnist evaluate {model} --weights {shlex.quote(str(path))}\n")
 
-# %% ../nbs/15_cli.ipynb #985469ee
+# %% ../nbs/15_cli.ipynb #ff1b6d25
 def train(args: argparse.Namespace) -> None:
     "Run a recipe, or all."
     if args.all:
         return train_all(args)
     if args.model is None:
         raise ValueError(f"Name a model ({', '.join(recipes)}), or --all.")
+    takes = inspect.signature(find_recipe(args.model).train).parameters
+    if strange := [f"--{k.replace('_', '-')}" for k in inspect.signature(in_common).parameters if hasattr(args, k) and k not in takes]:
+        raise ValueError(f"{args.model} takes no {', '.join(strange)}.")
     resume = getattr(args, "resume", False)
     folder = run_folder(args.model, getattr(args, "out", None), resume)
-    run_recipe(args.model, folder, options_of(args, args.model, folder), resume)
+    run_recipe(args.model, folder, options_of(args, args.model, folder, resume), resume)
 
-# %% ../nbs/15_cli.ipynb #e3b67670
+# %% ../nbs/15_cli.ipynb #605e2767
 def train_all(args: argparse.Namespace) -> None:
     "Train everything in the order of prerequisites, each in a folder of its own; skip what is done, and go on with what was stopped."
+    if args.model is not None:
+        raise ValueError(f"--all trains every model: leave {args.model} away.")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError("--all works in one process: train the models one by one to use several.")
     root = Path(getattr(args, "out", "runs/all"))
     for name in in_order():
         folder, recipe = root / name, recipes[name]
-        if weights_of(name, folder):
-            print(f"{name}: done already, {weights_of(name, folder)}")
+        needs = {option: str(weights_of(root / other)) for option, other in recipe.needs.items()}
+        if (folder / "summary.txt").exists():
+            made_with = json.loads((folder / "config.json").read_text(encoding="utf-8"))["made_with"]
+            if other := [recipe.needs[option] for option, path in needs.items() if made_with[option] != sha256(Path(path).read_bytes())]:
+                raise ValueError(f"{folder} was trained with another {', '.join(other)}: move it away, and it is trained anew.")
+            print(f"{name}: done already, {weights_of(folder)}")
             continue
-        needs = {option: str(weights_of(other, root / other)) for option, other in recipe.needs.items()}
         small = {"pairs": args.limit} if "pairs" in inspect.signature(recipe.train).parameters and hasattr(args, "limit") else {}
         print(f"{name}: {recipe.about}", flush=True)
         try:
-            run_recipe(name, folder, options_of(args, name, folder) | needs | small, resume=True)
+            run_recipe(name, folder, options_of(args, name, folder, True) | needs | small, resume=True)
         except KeyboardInterrupt:
-            print(f"or, to go on with all: diffmnist train --all --out {root}", file=sys.stderr)
+            print(f"or, to go on with all: diffmnist {shlex.join(args.words)}", file=sys.stderr)
             raise
 
 # %% ../nbs/15_cli.ipynb #2421ee41
@@ -643,14 +792,14 @@ def in_common(
 ) -> None:
     "The options of `train --all`."
 
-# %% ../nbs/15_cli.ipynb #d939d249
+# %% ../nbs/15_cli.ipynb #776d10a8
 def add_train(verbs: argparse._SubParsersAction) -> None:
     "The verb `train`, with a command for each recipe."
     verb = verbs.add_parser("train", help="train a model by its recipe", description="Train a model by its recipe.")
     verb.add_argument("--all", action="store_true", help="train every model, in the order of prerequisites, each in a folder of its own "
                       "[runs/all/NAME]; what is done is skipped, what was stopped goes on; the options below are for this")
     add_options(verb, in_common)
-    models = verb.add_subparsers(dest="model", metavar=" | ".join(recipes))
+    models = verb.add_subparsers(dest="model", metavar="MODEL")
     for name, recipe in recipes.items():
         add_options(models.add_parser(name, help=recipe.about, description=inspect.getdoc(getattr(recipe.train, "func", recipe.train))), recipe.train)
     verb.set_defaults(run=train)
@@ -661,7 +810,7 @@ def add_making(
     run: Callable,  # the verb's function
     help: str,  # one line
     n: str,  # default number of digits, in words
-    out: str,  # default file
+    out: str | None,  # default file; None: results.csv, and only with --all
     **model,  # how the model is named
 ) -> argparse.ArgumentParser:  # to add more to
     "A verb that makes digits with one model."
@@ -669,7 +818,7 @@ def add_making(
     verb.add_argument("model", metavar="MODEL", help=", ".join(model["choices"]), **model)
     add_sampling(verb, n)
     add_guidance(verb)
-    verb.add_argument("--out", default=out, metavar="FILE", help=f"what to write [{out}]")
+    verb.add_argument("--out", default=out, metavar="FILE", help=f"what to write [{out or 'with --all: results.csv'}]")
     verb.set_defaults(run=run)
     return verb
 
@@ -688,14 +837,15 @@ def add_sweep(verbs: argparse._SubParsersAction) -> None:
 def add_diagnose(verbs: argparse._SubParsersAction) -> None:
     "The verb `diagnose`."
     verb = verbs.add_parser("diagnose", help="look into a model that is told a class", description="Look into a model that is told a class.")
-    verb.add_argument("model", choices=list(recipes), metavar="MODEL", help="cfg_concat, cfg_attend, cfg_scale_shift")
+    able = [name for name, recipe in recipes.items() if recipe.labels and not recipe.sees and recipe.samplers is by_noise]
+    verb.add_argument("model", choices=able, metavar="MODEL", help=", ".join(able))
     verb.add_argument("--n", type=int, default=100, metavar="INT", help="digits for each accuracy [100]")
     verb.add_argument("--seed", type=int, default=0, metavar="INT", help="[0]")
     verb.add_argument("--weights", metavar="FILE", help="weights of your own instead of the shipped ones")
     verb.add_argument("--out", default="diagnose.png", metavar="FILE", help="what to write [diagnose.png]")
     verb.set_defaults(run=diagnose_model)
 
-# %% ../nbs/15_cli.ipynb #3bc43095
+# %% ../nbs/15_cli.ipynb #27372f07
 def make_parser() -> argparse.ArgumentParser:
     "The whole command with its verbs."
     parser = argparse.ArgumentParser(prog="diffmnist", description="Diffusion models and flows on MNIST, in a shell.")
@@ -707,7 +857,7 @@ def make_parser() -> argparse.ArgumentParser:
     verb.add_argument("--ncol", type=int, metavar="INT", help="digits in a row [a square; 10 in one row]")
     verb.add_argument("--film", metavar="FILE", help="also a film of the way there, such as film.gif")
     verb.add_argument("--each", metavar="FOLDER", help="also a new folder, in which each digit has one: final.png, strip.png, and single steps")
-    verb = add_making(verbs, evaluate, "print a model's figures beside those of real digits", "1000", "results.csv", nargs="?", choices=list(recipes))
+    verb = add_making(verbs, evaluate, "print a model's figures beside those of real digits", "1000", None, nargs="?", choices=list(recipes))
     verb.add_argument("--all", action="store_true", help="measure every model and sampler of the course into a table, --out; rows it has are kept")
     add_sweep(verbs)
     add_making(verbs, umap, "lay generated and real digits out in one plane", "1000", "umap.png", choices=makers)
@@ -715,12 +865,13 @@ def make_parser() -> argparse.ArgumentParser:
     verbs.add_parser("list", help="list the models", description="List the models.").set_defaults(run=list_models)
     return parser
 
-# %% ../nbs/15_cli.ipynb #99505854
+# %% ../nbs/15_cli.ipynb #0e7fdfef
 def main(
     argv: list[str] | None = None,  # the words after `diffmnist`; None: those of the shell
 ) -> int:  # exit status: 0 done, 1 failed, 130 interrupted
     "The command `diffmnist`; whatever goes wrong is said in one line."
     args = make_parser().parse_args(argv)
+    args.words = sys.argv[1:] if argv is None else argv
     try:
         args.run(args)
     except (ValueError, OSError, RuntimeError, ArithmeticError) as err:

@@ -50,7 +50,7 @@ def atomic(
     tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield tmp
-        with open(tmp, "rb") as f:
+        with open(tmp, "r+b") as f:  # Windows wants it writable
             os.fsync(f.fileno())  # on the disk before it takes the name
         os.umask(mask := os.umask(0))
         tmp.chmod(0o666 & ~mask)  # readable to others as any file, even if its writer was more careful

@@ -71,8 +71,8 @@ def quality(
     precision, recall = precision_recall(features, real[: len(made)])
     return {"fid": fid(features, real), "precision": precision, "recall": recall, "accuracy": None if y is None else accuracy(judge, made, y)}
 
-# %% ../nbs/13_results.ipynb #68d17982
-WORDS = {"command", "model", "sampler", "trained_on", "device", "weights"}  # the columns that hold no number
+# %% ../nbs/13_results.ipynb #a27268f0
+WORDS = {"command", "model", "sampler", "trained_on", "device", "judge", "weights"}  # the columns that hold no number
 
 
 def table_path() -> Path:
@@ -86,7 +86,10 @@ def read_table(
     "Read a table of results."
     value = lambda k, v: v if k in WORDS else float(v) if v else None
     with open(path or table_path(), encoding="utf-8", newline="") as f:
-        return [{k: value(k, v) for k, v in row.items()} for row in csv.DictReader(f)]
+        rows = list(csv.DictReader(f))
+    if rows and not {"command", "fid"} <= rows[0].keys():
+        raise ValueError(f"{path} is no table of results: its first line must name the columns, command and fid among them.")
+    return [{k: value(k, v) for k, v in row.items()} for row in rows]
 
 
 def write_table(
@@ -95,11 +98,11 @@ def write_table(
 ) -> None:
     "Write a table of results."
     rows, text = list(rows), io.StringIO()
-    writer = csv.DictWriter(text, rows[0])
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
     writer.writeheader()
     writer.writerows({k: f"{v:.10g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     with atomic(Path(path)) as tmp:
-        tmp.write_text(text.getvalue(), encoding="utf-8")
+        tmp.write_text(text.getvalue(), encoding="utf-8", newline="\n")
 
 # %% ../nbs/13_results.ipynb #c2eeb3d8
 def frontier(

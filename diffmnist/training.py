@@ -405,6 +405,8 @@ def mnist_batches(
     labels: bool = False,  # batches (x, y) rather than (x,)
 ) -> tuple[Batches, Batches]:  # training data, shuffled, and test data, in order
     "MNIST for `fit`."
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, not {limit}.")
     train, test = ([z[:limit] for z in mnist_bytes(split)[: 1 + labels]] for split in (True, False))
     return Batches(*train, batch_size=batch_size, seed=seed), Batches(*test, batch_size=500, shuffle=False)
 

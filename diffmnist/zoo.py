@@ -6,7 +6,7 @@
 __all__ = ['recipes', 'loss_score', 'label_score', 'control_score', 'path_score', 'leap_score', 'classifier_score', 'vae_score',
            'judge_score', 'pixel_space', 'prior_space', 'latent_space', 'own_space', 'shape_and_widths', 'by_noise',
            'by_velocity', 'leap', 'by_leap', 'Recipe', 'conditional', 'flow', 'controlled', 'classifier', 'find_recipe',
-           'training_args', 'load', 'schedule', 'space', 'in_order', 'facts', 'classifier_for']
+           'training_args', 'load', 'schedule', 'space', 'in_order', 'facts', 'classifier_name', 'classifier_for']
 
 # %% ../nbs/14_zoo.ipynb #816103f3
 from collections.abc import Callable, Iterator
@@ -312,7 +312,7 @@ def space(
         raise ValueError(f"{name} works in no space: choose among {', '.join(k for k, r in recipes.items() if r.space)}.")
     return make(weights or weights_dir() / f"{name}.safetensors").to(default_device() if device is None else device)
 
-# %% ../nbs/14_zoo.ipynb #078b7673
+# %% ../nbs/14_zoo.ipynb #ca3c4f77
 def in_order() -> list[str]:
     "The names of all models, each after those that it is trained with."
     return list(TopologicalSorter({name: recipe.needs.values() for name, recipe in recipes.items()}).static_order())
@@ -324,19 +324,28 @@ def facts(
     "How the shipped weights came about, and how good they are."
     recipe, path = find_recipe(name), weights_dir() / f"{name}.safetensors"
     by, meta = getattr(recipe.train, "func", recipe.train), weights_meta(path)  # some recipes are another one with options of their own
-    rows = [row for row in read_table() if row["model"] == name and sha256(path.read_bytes()).startswith(row["weights"])]
+    digest = sha256(path.read_bytes())
+    rows = [row for row in read_table() if row["model"] == name and digest.startswith(row["weights"].partition("+")[0])]
     return {"trained_by": f"{by.__module__}.{by.__name__}", "needs": sorted(set(recipe.needs.values())), "parameters": meta["parameters"],
             "epochs": meta["recipe"]["epochs"], "seconds": meta["history"]["seconds"], "device": meta["device"],
             "held_out": meta["history"]["valid"][-1], "figures": rows}
 
-# %% ../nbs/14_zoo.ipynb #87566caf
+# %% ../nbs/14_zoo.ipynb #551ef766
+def classifier_name(
+    name: str,  # of an unconditional diffusion model, such as "ddpm"
+    weights: str | Path | None = None,  # a file of your own; None: the shipped one
+) -> str:
+    "Which shipped classifier can steer this model: one of the same latents or of pixels, and over the same times."
+    own, vae = training_args(name, weights), weights_meta(weights or weights_dir() / f"{name}.safetensors").get("vae")
+    for candidate in ("noisy_classifier", "pixel_classifier"):
+        if weights_meta(weights_dir() / f"{candidate}.safetensors").get("vae") == vae and training_args(candidate)["T"] == own["T"]:
+            return candidate
+    raise ValueError(f"No shipped classifier knows the latents and times of {weights or name}: train one on them.")
+
+
 def classifier_for(
     name: str,  # of an unconditional diffusion model, such as "ddpm"
     weights: str | Path | None = None,  # a file of your own; None: the shipped one
 ) -> NoisyClassifier:
-    "The shipped classifier that can steer this model: of the same latents or of pixels, and over the same times."
-    own, vae = training_args(name, weights), weights_meta(weights or weights_dir() / f"{name}.safetensors").get("vae")
-    for candidate in ("noisy_classifier", "pixel_classifier"):
-        if weights_meta(weights_dir() / f"{candidate}.safetensors").get("vae") == vae and training_args(candidate)["T"] == own["T"]:
-            return load(candidate)
-    raise ValueError(f"No shipped classifier knows the latents and times of {weights or name}: train one on them.")
+    "The shipped classifier that can steer this model."
+    return load(classifier_name(name, weights))
