@@ -32,6 +32,7 @@ class Judge(nn.Module):
                                   conv(64, num_features), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
                                   nn.Linear(4 * num_features, num_features), nn.ReLU())
         self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(num_features, 10))
+        self.to(memory_format=torch.channels_last)  # faster convolutions on CPUs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         "Digits (B, 1, 28, 28) in [-1, 1] -> logits (B, 10)."
