@@ -42,7 +42,7 @@ def climb(
     alpha_ts = alpha_t / alpha_s
     return alpha_ts * x_s + (sigma_t**2 - (alpha_ts * sigma_s) ** 2).sqrt() * eps
 
-# %% ../nbs/12_editing.ipynb #46b96aae
+# %% ../nbs/12_editing.ipynb #b3e11ff3
 def check_known(
     x: torch.Tensor,  # what a sampler starts from (B, C, H, W)
     known: torch.Tensor,  # clean images
@@ -58,7 +58,7 @@ def check_known(
     if not fits:
         raise ValueError(f"Noise {tuple(x.shape)}, known images {tuple(known.shape)} and mask {tuple(mask.shape)} do not fit together.")
 
-
+# %% ../nbs/12_editing.ipynb #3ecf0812
 @torch.no_grad()
 def inpaint(
     f: Callable,  # predictor of eps: f(x_t, t), t (B,)
