@@ -438,14 +438,15 @@ def evaluate(args: argparse.Namespace) -> None:
     for what, (d, precision, recall) in lines.items():
         print(f"{what:27} N = {n}: MNIST-FID {d:.2f}, precision {precision:.3f}, recall {recall:.3f}")
 
-# %% ../nbs/15_cli.ipynb #90cd5c53
+# %% ../nbs/15_cli.ipynb #b14ccf4a
 table = (
     "vae", *(f"ddpm --steps {n}" for n in (5, 10, 20, 50, 100)), "ddpm --steps 50 --eta 0.5",
     "ddpm --sampler ddpm --steps 50", "ddpm --steps 50 --cache 3", "ddpm --classifier",
     *(f"latent_ddpm --steps {n}" for n in (5, 10, 20, 50, 100)), "latent_ddpm --steps 50 --eta 0.5", "latent_ddpm --sampler ddpm",
     "latent_ddpm --sampler ddpm --steps 50",
     "latent_ddpm --steps 50 --cache 3", "latent_ddpm --classifier",
-    *(f"{name} --guidance {w}" for name in ("cfg_concat", "cfg_attend", "cfg_scale_shift") for w in (1, 3)), "cfg_attend --sampler ddpm --guidance 3",
+    *(f"{name} --guidance {w}" for name in ("cfg_concat", "cfg_attend", "cfg_scale_shift") for w in (1, 3)),
+    "cfg_attend --sampler ddpm --steps 50 --guidance 3",
     *(f"flow --sampler {how}" for how in ("euler --steps 10", "euler --steps 50", "midpoint --steps 5", "midpoint --steps 25")),
     *(f"latent_flow --sampler {how}" for how in ("euler --steps 5", "euler --steps 10", "euler --steps 50", "midpoint --steps 2", "midpoint --steps 5",
                                                  "midpoint --steps 25", "heun --steps 25", "rk45")),
