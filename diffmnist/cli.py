@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['table', 'comments', 'add_options', 'add_sampling', 'add_guidance', 'check_folder', 'check_sampling', 'digits_of',
            'told_of', 'with_cache', 'scale_of', 'predictor_of', 'walk_of', 'sampler_of', 'Ready', 'ready', 'grid_of',
-           'save_picture', 'spread', 'write_digits', 'check_pictures', 'way_of', 'sample', 'reference', 'most_digits',
-           'parts_of', 'figures', 'training_of', 'evaluate', 'time_rows', 'parse', 'evaluate_all', 'sweep', 'umap',
-           'diagnose_model', 'run_folder', 'check_own', 'options_of', 'run_recipe', 'write_text', 'weights_of',
+           'save_picture', 'write_text', 'spread', 'write_digits', 'check_pictures', 'way_of', 'sample', 'reference',
+           'most_digits', 'parts_of', 'figures', 'training_of', 'evaluate', 'time_rows', 'parse', 'evaluate_all',
+           'sweep', 'umap', 'diagnose_model', 'run_folder', 'check_own', 'options_of', 'run_recipe', 'weights_of',
            'progress', 'plot_latents', 'finish', 'train', 'train_all', 'list_models', 'in_common', 'add_train',
            'add_making', 'add_sweep', 'add_diagnose', 'make_parser', 'main']
 
@@ -48,7 +48,7 @@ from .training import History, claim_folder, commit, machine, main_process, weig
 from .vae import latent_means
 from .zoo import by_noise, classifier_for, classifier_name, facts, find_recipe, in_order, load, recipes, schedule, space, training_args
 
-# %% ../nbs/15_cli.ipynb #37655871
+# %% ../nbs/15_cli.ipynb #132684b2
 def comments(
     fn: Callable,  # a function with one parameter a line
 ) -> dict[str, str]:  # parameter -> its comment
@@ -56,7 +56,7 @@ def comments(
     head = inspect.getsource(getattr(fn, "func", fn)).split("\n) ->")[0]  # a recipe may be another one with options of its own
     return {m[1]: m[2] for m in re.finditer(r"^ +(\w+)\s*[:=,].*?#\s*(.*)$", head, re.M)}
 
-
+# %% ../nbs/15_cli.ipynb #7bec9487
 def add_options(
     parser: argparse.ArgumentParser,
     fn: Callable,  # each of its parameters becomes an option
@@ -168,7 +168,7 @@ def told_of(
     x = digits_of(False, args.label)[0]
     return {"y": y, see: sights[see](x[torch.arange(n) % len(x)])}
 
-# %% ../nbs/15_cli.ipynb #380f29bd
+# %% ../nbs/15_cli.ipynb #fff9b248
 def with_cache(
     args: argparse.Namespace,  # as `add_sampling` describes
     model: torch.nn.Module,
@@ -188,7 +188,7 @@ def scale_of(
     "The guidance scale."
     return 3.0 if args.guidance is None else args.guidance
 
-
+# %% ../nbs/15_cli.ipynb #4ea58f44
 def predictor_of(
     args: argparse.Namespace,  # as `add_sampling` describes
     model: torch.nn.Module,
@@ -202,7 +202,7 @@ def predictor_of(
         return model if w == 1 else cfg(model, w)  # w = 1 needs no second half
     return guide(model, classifier_for(args.model, args.weights).logp, walk, w) if args.classifier else model
 
-# %% ../nbs/15_cli.ipynb #7b8149af
+# %% ../nbs/15_cli.ipynb #6c5e242f
 def walk_of(
     args: argparse.Namespace,  # as `add_sampling` describes
     place,  # the model's space
@@ -222,7 +222,7 @@ def walk_of(
         walk.keywords["sched"].grid(walk.keywords.get("n"))  # says what is wrong with the number of steps, if anything is
     return name, walk
 
-
+# %% ../nbs/15_cli.ipynb #fa4e5ed2
 def sampler_of(
     args: argparse.Namespace,  # as `add_sampling` describes
     model: torch.nn.Module,
@@ -284,7 +284,16 @@ def save_picture(
     with atomic(Path(out)) as tmp:
         (picture.save if isinstance(picture, Image.Image) else partial(picture.savefig, bbox_inches="tight", dpi=120))(tmp, **options)
 
-# %% ../nbs/15_cli.ipynb #59e54a90
+# %% ../nbs/15_cli.ipynb #6366ccaf
+def write_text(
+    path: Path,
+    text: str,
+) -> None:
+    "Write a text as a whole or not at all."
+    with atomic(path) as tmp:
+        tmp.write_text(text, encoding="utf-8")
+
+
 def spread(
     n: int,  # how many there are
     most: int,  # how many to keep
@@ -311,7 +320,7 @@ def write_digits(
     finally:
         shutil.rmtree(tmp, ignore_errors=True)
 
-# %% ../nbs/15_cli.ipynb #5db07d07
+# %% ../nbs/15_cli.ipynb #6551bb37
 def check_pictures(
     args: argparse.Namespace,  # with `out`, perhaps `film` and `each`
     kinds: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".webp", ".pdf", ".svg"),  # what `out` may end with
@@ -336,7 +345,7 @@ def way_of(
     made = ready(args, n)
     return made.place, tqdm(made.sampler(made.x, *made.told.values()), desc=args.model, unit="step")
 
-
+# %% ../nbs/15_cli.ipynb #d95adcc7
 def sample(args: argparse.Namespace) -> None:
     "Write a grid of digits as a picture; if asked, a film of their way, and a folder for each."
     check_pictures(args, (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp"))
@@ -438,7 +447,7 @@ def evaluate(args: argparse.Namespace) -> None:
     for what, (d, precision, recall) in lines.items():
         print(f"{what:27} N = {n}: MNIST-FID {d:.2f}, precision {precision:.3f}, recall {recall:.3f}")
 
-# %% ../nbs/15_cli.ipynb #b14ccf4a
+# %% ../nbs/15_cli.ipynb #17998c3d
 table = (
     "vae", *(f"ddpm --steps {n}" for n in (5, 10, 20, 50, 100)), "ddpm --steps 50 --eta 0.5",
     "ddpm --sampler ddpm --steps 50", "ddpm --steps 50 --cache 3", "ddpm --classifier",
@@ -476,7 +485,7 @@ def parse(
     "The options of a row."
     return make_parser().parse_args(["evaluate", *words.split(), *more])
 
-
+# %% ../nbs/15_cli.ipynb #c3a487e1
 def evaluate_all(args: argparse.Namespace) -> None:
     "Measure every model and sampler of the course, and keep the table."
     if vars(args) | {"all": False, "n": None, "out": None, "words": None} != vars(make_parser().parse_args(["evaluate"])) | {"words": None}:
@@ -574,7 +583,7 @@ def diagnose_model(args: argparse.Namespace) -> None:
     plt.close(fig)
     print(f"picture in {args.out}")
 
-# %% ../nbs/15_cli.ipynb #905ee0c9
+# %% ../nbs/15_cli.ipynb #be43aadc
 def run_folder(
     model: str,  # name of the recipe
     out: str | None,  # what the user asked for
@@ -594,7 +603,7 @@ def run_folder(
         folder = folder.with_name(f"{first.name}-{1 + int(folder.name.removeprefix(first.name).lstrip('-') or 0)}")
     return folder
 
-
+# %% ../nbs/15_cli.ipynb #1c4357c7
 def check_own(
     folder: Path,  # where a training is to write
     model: str,  # name of the recipe
@@ -619,7 +628,7 @@ def options_of(
     first = json.loads(config.read_text(encoding="utf-8")).get("options", {}) if resume and config.exists() else {}
     return {k: tuple(v) if isinstance(v, list) else v for k, v in (first | vars(args)).items() if k in takes}
 
-# %% ../nbs/15_cli.ipynb #7af04b8b
+# %% ../nbs/15_cli.ipynb #963b99d2
 def run_recipe(
     model: str,  # name of the recipe
     folder: Path,  # where to write
@@ -659,15 +668,6 @@ def run_recipe(
         raise
     if first:
         print(f"held-out loss {history.valid[-1]:.4f} after {history.seconds:.0f} s and {len(history.valid)} epoch(s); all in {folder}")
-
-
-def write_text(
-    path: Path,
-    text: str,
-) -> None:
-    "Write a text as a whole or not at all."
-    with atomic(path) as tmp:
-        tmp.write_text(text, encoding="utf-8")
 
 # %% ../nbs/15_cli.ipynb #65eeed60
 def weights_of(
@@ -793,7 +793,7 @@ def in_common(
 ) -> None:
     "The options of `train --all`."
 
-# %% ../nbs/15_cli.ipynb #776d10a8
+# %% ../nbs/15_cli.ipynb #217e3eb5
 def add_train(verbs: argparse._SubParsersAction) -> None:
     "The verb `train`, with a command for each recipe."
     verb = verbs.add_parser("train", help="train a model by its recipe", description="Train a model by its recipe.")
@@ -805,7 +805,7 @@ def add_train(verbs: argparse._SubParsersAction) -> None:
         add_options(models.add_parser(name, help=recipe.about, description=inspect.getdoc(getattr(recipe.train, "func", recipe.train))), recipe.train)
     verb.set_defaults(run=train)
 
-
+# %% ../nbs/15_cli.ipynb #dfe2ff59
 def add_making(
     verbs: argparse._SubParsersAction,
     run: Callable,  # the verb's function
@@ -823,7 +823,7 @@ def add_making(
     verb.set_defaults(run=run)
     return verb
 
-
+# %% ../nbs/15_cli.ipynb #2a2502e1
 def add_sweep(verbs: argparse._SubParsersAction) -> None:
     "The verb `sweep`, for several models at once."
     verb = verbs.add_parser("sweep", help="draw the same noise under ever stronger guidance", description="Draw the same noise under ever stronger guidance.")

@@ -34,7 +34,7 @@ from .training import evaluate_loss, load_weights, pretrained, weights_dir, weig
 from .unet import UNet
 from .vae import VAE, kl_to_normal, reconstruct, train_vae
 
-# %% ../nbs/14_zoo.ipynb #f1ed6b55
+# %% ../nbs/14_zoo.ipynb #7be552c7
 def loss_score(kind: str, loss: Callable, model: nn.Module, sched: Schedule, space) -> str:
     "The loss of a diffusion model or a flow; `kind` says what is predicted."
     digits = Batches(space.encode(mnist(train=False)[0]), batch_size=500, shuffle=False).to(default_device())
@@ -59,7 +59,7 @@ def control_score(model: nn.Module, sched: Schedule, space) -> str:
     value = evaluate_loss(model, lambda f, x0, y, picture: control_loss(f, x0, y, picture, sched, see), digits)
     return f"eps-MSE {value:.4f} on the 10,000 test digits with a picture of each ({see}) and no label, every t equally likely"
 
-
+# %% ../nbs/14_zoo.ipynb #9027454e
 def path_score(model: nn.Module, sched: Schedule, space) -> str:
     "How straight the paths of a flow are."
     seed_everything(0)
@@ -161,7 +161,7 @@ def by_leap(sched: Schedule, place: nn.Module) -> dict[str, Callable]:  # name -
     "The sampler for a network that knows v at t = T only."
     return {"leap": partial(leap, sched=sched)}
 
-# %% ../nbs/14_zoo.ipynb #eed3cdeb
+# %% ../nbs/14_zoo.ipynb #7bf6299a
 class Recipe(NamedTuple):
     "How a model of the zoo comes about."
 
@@ -178,7 +178,7 @@ class Recipe(NamedTuple):
     needs: dict[str, str] = {}  # option of the training function -> model whose weight file it takes
     part: Callable = lambda model: model  # model -> the part of it that its weight file holds
 
-
+# %% ../nbs/14_zoo.ipynb #a0ece3b0
 def conditional(
     build: Callable,  # (shape, widths) -> fresh network
     how: str,  # in words
@@ -274,7 +274,7 @@ def training_args(
     told = weights_meta(weights or weights_dir() / f"{name}.safetensors").get("recipe", {})
     return {k: p.default for k, p in signature(find_recipe(name).train).parameters.items()} | told
 
-# %% ../nbs/14_zoo.ipynb #00dfb8fc
+# %% ../nbs/14_zoo.ipynb #5ea1189c
 def load(
     name: str,  # such as "ddpm"
     device: torch.device | str | None = None,  # where to; None: the best there is
@@ -289,7 +289,7 @@ def load(
         load_weights(recipe.part(model), weights)
     return model.eval().to(device, memory_format=torch.channels_last)  # faster convolutions, same numbers up to rounding
 
-
+# %% ../nbs/14_zoo.ipynb #7aecfc8a
 def schedule(
     name: str,  # such as "ddpm"
     weights: str | Path | None = None,  # a file of your own; None: the shipped one
