@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['table', 'comments', 'add_options', 'add_sampling', 'add_guidance', 'check_folder', 'check_sampling', 'digits_of',
            'told_of', 'with_cache', 'scale_of', 'predictor_of', 'walk_of', 'sampler_of', 'Ready', 'ready', 'grid_of',
-           'save_picture', 'write_text', 'spread', 'write_digits', 'check_pictures', 'way_of', 'sample', 'reference',
+           'save_picture', 'write_text', 'spread', 'write_digits', 'check_pictures', 'way_of', 'sample', 'features_of',
            'most_digits', 'parts_of', 'figures', 'training_of', 'evaluate', 'time_rows', 'parse', 'evaluate_all',
            'sweep', 'umap', 'diagnose_model', 'run_folder', 'check_own', 'options_of', 'run_recipe', 'weights_of',
            'progress', 'plot_latents', 'finish', 'train', 'train_all', 'list_models', 'in_common', 'add_train',
@@ -362,15 +362,15 @@ def sample(args: argparse.Namespace) -> None:
     save_picture(grid_of(place.decode(steps[-1][1]), ncol), args.out)
     print(f"{n} digits in {args.out}" + "".join(f", {getattr(args, k)}" for k in ("film", "each") if getattr(args, k)))
 
-# %% ../nbs/15_cli.ipynb #aa86c7c1
+# %% ../nbs/15_cli.ipynb #e3ae191c
 @cache
-def reference(
+def features_of(
+    train: bool,  # of the training digits, or of the test digits
     label: int | None,  # of one class only; None: all
-    n: int,  # how many training digits
-) -> tuple[torch.Tensor, torch.Tensor]:  # (N, 128), (n, 128)
-    "The judge's features of the test digits, and of some training digits, to compare with."
-    judge = load("judge")
-    return judge.features(digits_of(False, label)[0]), judge.features(digits_of(True, label)[0][:n])
+    n: int | None = None,  # of the first n; None: all
+) -> torch.Tensor:  # (N, 128)
+    "The judge's features of real digits, to compare with."
+    return load("judge").features(digits_of(train, label)[0][:n])
 
 
 def most_digits(
@@ -390,7 +390,7 @@ def parts_of(
         return [own, weights_dir() / f"{classifier_name(args.model, args.weights)}.safetensors"]
     return [own, open_base(training_args(args.model, args.weights)["base"])[1]] if recipe.sees else [own]
 
-# %% ../nbs/15_cli.ipynb #12b8ca9a
+# %% ../nbs/15_cli.ipynb #bcaa0a44
 def figures(
     args: argparse.Namespace,  # as `add_sampling` describes
 ) -> tuple[dict, Drawn, torch.Tensor]:  # the row of the table; the digits; the features of the real digits they were compared with
@@ -400,13 +400,14 @@ def figures(
     if not 10 <= n <= most:
         raise ValueError(f"--n must be between 10 and {most}, the number of test digits to compare with, not {n}.")
     prepared, parts = ready(args, n), parts_of(args)
-    drawn, (real, floor) = prepared.draw(), reference(args.label, n)
+    drawn, real = prepared.draw(), features_of(False, args.label)
     real = real[n:] if recipe.sees else real  # not with the digits that were the models
     asked = digits_of(False, args.label)[1][:n] if recipe.sees else prepared.told.get("y")
     return {"model": args.model, "sampler": prepared.name, "steps": drawn.steps, "nfe": drawn.nfe, "cache": args.cache,
             "guidance": scale_of(args) if prepared.told and not (recipe.sees and args.label is None) else None,
             "device": machine(default_device()), "seconds": drawn.seconds, "n": n, **quality(load("judge"), drawn.x, real, asked),
-            "floor": fid(floor, real), **training_of(parts), "judge": sha256((weights_dir() / "judge.safetensors").read_bytes())[:12],
+            "floor": fid(features_of(True, args.label, n), real), **training_of(parts),
+            "judge": sha256((weights_dir() / "judge.safetensors").read_bytes())[:12],
             "weights": "+".join(sha256(path.read_bytes())[:12] for path in parts)}, drawn, real
 
 
@@ -419,7 +420,7 @@ def training_of(
     return {"parameters": sum(meta["parameters"] for meta in metas), "trained_on": metas[0]["device"], "epochs": metas[0].get("recipe", {}).get("epochs"),
             "train_seconds": None if None in seconds else sum(seconds)}
 
-# %% ../nbs/15_cli.ipynb #be374fa3
+# %% ../nbs/15_cli.ipynb #d2780fa4
 def evaluate(args: argparse.Namespace) -> None:
     "Print a model's figures."
     if args.all:
@@ -435,7 +436,7 @@ def evaluate(args: argparse.Namespace) -> None:
     print(recipe.score(load(args.model, weights=args.weights), recipe.sched and schedule(args.model, args.weights), place))
     if not recipe.digits:
         return
-    n, floor = row["n"], reference(args.label, row["n"])[1]
+    n, floor = row["n"], features_of(True, args.label, row["n"])
     if recipe.sees:
         f1 = edge_f1(canny(drawn.x), canny(digits_of(False, args.label)[0][:n])).mean()
         print(f"drawn after the first {n} test digits: edge F1 {f1:.3f}; below, compared with the other test digits")
@@ -696,10 +697,10 @@ def progress(
         for name, x in load_file(kept).items():
             save_picture(grid_of(to_unit(x), round(len(x) ** 0.5)), folder / "samples" / f"{name}.png")
 
-# %% ../nbs/15_cli.ipynb #b21f4a9f
+# %% ../nbs/15_cli.ipynb #d8de0713
 def plot_latents(
     vae: torch.nn.Module,
-    n: int = 5000,  # test digits
+    n: int = 2000,  # test digits
 ):  # the matplotlib axes
     "The two main directions of a VAE's latents, coloured by class."
     import matplotlib.pyplot as plt
