@@ -6,58 +6,58 @@
 __all__ = ['ddim', 'invert']
 
 # %% ../nbs/04_ddim.ipynb #12e5f73c
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
-from .ddpm import Step, posterior, predict_x0
+from .ddpm import Step, coefficients, posterior_coefficients, x0_prediction
 from .forward_process import Schedule
+from .training import require
+from .unet import Predictor
 
 # %% ../nbs/04_ddim.ipynb #db7fb296
 @torch.no_grad()
 def ddim(
-    f: Callable,  # predictor of eps: f(x_t, t), t (B,)
+    f: Predictor,  # of eps
     x: torch.Tensor,  # where to start (B, C, H, W): pure noise, or images at time `start`
     sched: Schedule,
     n: int = 50,  # number of steps, 1..start
     eta: float = 0.0,  # 0: deterministic; 1: as much fresh noise as DDPM
-    clip: bool = True,  # clip the guess of x0 to [-1, 1]: right for images, wrong for latents
+    clip: bool = True,  # clip the prediction of x0 to [-1, 1]: right for images, wrong for latents
     start: int | None = None,  # the time of x, if it is not pure noise; None: T
+    times: Sequence[float] | None = None,  # instead of n and start: the times themselves, falling to 0
 ) -> Iterator[Step]:
-    "Guess x0, then move to time s, keeping as much of the old noise as eta allows (Song et al. 2021, Eqs. 12 and 16)."
-    if not 0 <= eta <= 1:
-        raise ValueError(f"eta must lie between 0 and 1, not {eta}.")
-    ts = sched.grid(n, start).tolist()
-    for t, s in zip(ts, ts[1:]):
-        x0 = predict_x0(f, x, t, sched, clip)
-        (alpha_t, sigma_t), (alpha_s, sigma_s) = sched.at(t, x), sched.at(s, x)
-        eps = (x - alpha_t * x0) / sigma_t
-        tau = eta * posterior(x, x0, t, s, sched)[1]
-        x = alpha_s * x0 + (sigma_s**2 - tau**2).clamp(min=0).sqrt() * eps
+    "Predict x0, then move to time s, keeping as much of the old noise as eta allows (Song et al. 2021, Eqs. 12 and 16)."
+    require("eta", eta, 0 <= eta <= 1, "between 0 and 1")
+    ts, t, alpha, sigma = coefficients(sched, x, n, start, times)
+    fresh = eta * posterior_coefficients(alpha[:-1], sigma[:-1], alpha[1:], sigma[1:])[2]
+    kept = (sigma[1:] ** 2 - fresh**2).clamp(min=0).sqrt()
+    for i, s in enumerate(ts[1:]):
+        x0 = x0_prediction(f, x, t[i], alpha[i], sigma[i], clip)
+        eps = (x - alpha[i] * x0) / sigma[i]
+        x = alpha[i + 1] * x0 + kept[i] * eps
         if eta:
-            x = x + tau * torch.randn_like(x)
+            x = x + fresh[i] * torch.randn_like(x)
         yield Step(s, x, x0)
 
 # %% ../nbs/04_ddim.ipynb #0f9e9369
 @torch.no_grad()
 def invert(
-    f: Callable,  # predictor of eps: f(x_t, t), t (B,)
+    f: Predictor,  # of eps
     x: torch.Tensor,  # clean images (B, C, H, W)
     sched: Schedule,
     n: int = 50,  # number of steps
-    stop: int | None = None,  # the time to climb to, n..T; None: T
-    rounds: int = 1,  # fixed-point rounds a step; 1: plain DDIM inversion
+    stop: int | None = None,  # the last time, n..T; None: T
+    iterations: int = 1,  # fixed-point iterations a step; 1: plain DDIM inversion
 ) -> Iterator[Step]:
     "The noise that `ddim(..., eta=0, clip=False, start=stop)` turns into x: its steps, solved for their starting points."
-    if rounds < 1:
-        raise ValueError(f"rounds must be at least 1, not {rounds}.")
-    ts = sched.grid(n, stop).flip(0).tolist()
-    for s, t in zip(ts, ts[1:]):
-        (alpha_s, sigma_s), (alpha_t, sigma_t) = sched.at(s, x), sched.at(t, x)
+    require("iterations", iterations, iterations >= 1, "at least 1")
+    ts, t, alpha, sigma = coefficients(sched, x, n, stop, None)
+    for i in reversed(range(n)):  # from time ts[i + 1] back to ts[i]
         x_t = x
-        for _ in range(rounds):
-            eps = f(x_t, torch.full((len(x),), t, device=x.device))
-            x0 = (x - sigma_s * eps) / alpha_s
-            x_t = alpha_t * x0 + sigma_t * eps
+        for _ in range(iterations):
+            eps = f(x_t, t[i].expand(len(x)))
+            x0 = (x - sigma[i + 1] * eps) / alpha[i + 1]
+            x_t = alpha[i] * x0 + sigma[i] * eps
         x = x_t
-        yield Step(t, x, x0)
+        yield Step(ts[i], x, x0)
