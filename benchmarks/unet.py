@@ -1,7 +1,7 @@
 """Our UNet, DDIM sampler and training loop against diffusers', and both against the machine's own limit, in one run.
 
 Two matches, each within 10 % in parameters and in operations. "same widths": both (24, 48, 96); diffusers has one
-residual block a stage going down and two going up, so ours gets a second block in every stage and in the middle. "as
+residual block a level going down and two going up, so ours gets a second block in every level and in the bottleneck. "as
 shipped": our default net against a diffusers net of its size. The limit is the rate of a large matrix product in the
 same precision, on the same threads. README.md beside this file says what is timed.
 """
@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr
+from dataclasses import replace
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -25,13 +26,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from diffmnist.core import Batches, default_device
 from diffmnist.ddim import ddim
 from diffmnist.ddpm import eps_loss
-from diffmnist.training import EMA, train_epoch
+from diffmnist.training import EMA, Recipe, train_epoch
 from diffmnist.unet import Attention, Chain, ResBlock, UNet
-from diffmnist.zoo import load, schedule
+from diffmnist.zoo import load, recipes
 
 warnings.filterwarnings("ignore")
 FORMATS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
-LR, CLIP, DECAY = 1e-4, 1.0, 0.999
+TRAINING = Recipe(epochs=10_000, lr=1e-4, warmup=0)  # for both; the learning rate hardly falls
 TRAIN_STEPS, PRODUCTS = 2, 4  # in one measurement
 
 
@@ -71,7 +72,7 @@ def theirs(widths):
 def deepened():
     "Ours, with as many blocks as diffusers' net of the same widths needs to be matched."
     second = lambda ch: ResBlock(ch, ch, 4 * 24)
-    net = UNet((24, 48, 96), attn=(second, second, second))
+    net = UNet((24, 48, 96), layers=(second, second, second))
     net.downs[2].append(Attention(96))
     net.ups[2].insert(2, Attention(96))
     net.mid = Chain([net.mid, second(96)])
@@ -97,7 +98,7 @@ def seconds(work, device):
 
 
 def their_scheduler(steps):
-    "diffusers' DDIM on the cosine schedule, set to visit the same times and to move by the clipped guess, as ours does."
+    "diffusers' DDIM on the cosine schedule, set to visit the same times and to move by the clipped prediction of x0, as ours does."
     scheduler = DDIMScheduler(beta_schedule="squaredcos_cap_v2", timestep_spacing="trailing")
     scheduler.set_timesteps(steps)
     return scheduler
@@ -117,31 +118,32 @@ def in_their_time(net):
 
 
 def largest_difference(steps):
-    "Between the pictures on the way from noise to digits of the two samplers, both asking the same trained net (on the CPU, where float32 is float32)."
-    net, x = load("ddpm", "cpu"), torch.randn(8, 1, 28, 28)
-    ours = torch.stack([step.x for step in ddim(net, x, schedule("ddpm"), steps)])
-    other = torch.stack(list(their_ddim(in_their_time(net), x, their_scheduler(steps))))
+    "Between the trajectories of the two samplers from noise to digits, both with the same trained net (on the CPU, where float32 is float32)."
+    pipe, x = load("ddpm", "cpu"), torch.randn(8, 1, 28, 28)
+    ours = torch.stack([step.x for step in ddim(pipe.net, x, pipe.schedule, steps)])
+    other = torch.stack(list(their_ddim(in_their_time(pipe.net), x, their_scheduler(steps))))
     return (ours - other).abs().max().item()
 
 
 def adamw(net, device):
-    return torch.optim.AdamW(net.parameters(), lr=LR, fused=device.type == "cuda")
+    return torch.optim.AdamW(net.parameters(), lr=TRAINING.lr, weight_decay=TRAINING.wd, fused=device.type == "cuda")
 
 
 def train_ours(net, batches, sched, bf16, device):
     "The library's own loop: draw times and noise, loss, gradient, clipping, AdamW, average."
-    acc, average, opt = Accelerator(cpu=device.type == "cpu"), EMA(net, DECAY), adamw(net, device)
+    accelerator, recipe = Accelerator(cpu=device.type == "cpu"), replace(TRAINING, bf16=bf16)
+    state = {"model": net, "average": EMA(net, TRAINING.ema), "opt": adamw(net, device)}
 
     def work():
         with redirect_stderr(io.StringIO()):  # its progress bar
-            train_epoch(acc, net, net, average, opt, lambda f, x0: eps_loss(f, x0, sched), batches, lambda step: LR, CLIP, bf16, "")
+            train_epoch(accelerator, net, state, lambda f, x0: eps_loss(f, x0, sched), batches, recipe)
 
     return work
 
 
 def train_theirs(net, batches, scheduler, bf16, device):
     "The same steps with diffusers' parts."
-    average, opt = EMAModel(net.parameters(), DECAY, foreach=True), adamw(net, device)
+    average, opt = EMAModel(net.parameters(), TRAINING.ema, foreach=True), adamw(net, device)
 
     def work():
         for (x0,) in batches:
@@ -150,7 +152,7 @@ def train_theirs(net, batches, scheduler, bf16, device):
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 loss = F.mse_loss(net(scheduler.add_noise(x0, eps, t), t).float(), eps)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(net.parameters(), CLIP)
+            torch.nn.utils.clip_grad_norm_(net.parameters(), TRAINING.clip)
             opt.step()
             opt.zero_grad()
             average.step(net.parameters())
@@ -212,7 +214,7 @@ def measure(jobs, rounds, device):
     return torch.tensor(times[1:]).T.tolist()  # the first round warms up
 
 
-def spread(values, digits):
+def with_quartiles(values, digits):
     "Median and quartiles."
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
@@ -224,9 +226,9 @@ def report(limit, jobs, times):
     for job, took in zip(jobs, times):
         ours.setdefault(job.task, took)  # comes first
         share = statistics.median(job.flop / s / most for s, most in zip(took, limit))
-        line = f"    {job.task:10}{job.who:23}{spread([job.images / s for s in took], 1):26}{share:6.0%}"
+        line = f"    {job.task:10}{job.who:23}{with_quartiles([job.images / s for s in took], 1):26}{share:6.0%}"
         if took is not ours[job.task]:
-            line += f"          {spread([s / o for s, o in zip(took, ours[job.task])], 2)}"
+            line += f"          {with_quartiles([s / o for s, o in zip(took, ours[job.task])], 2)}"
         print(line)
 
 
@@ -241,7 +243,7 @@ def compare(name, nets, precisions, size, sched, device):
         jobs = [product(size.side, bf16, device), *contests(*nets, flops, bf16, size, sched, device)]
         times = measure(jobs, size.rounds, device)
         limit = [jobs[0].flop / s for s in times[0]]
-        print(f"  {precision}: matrix product {spread([rate / 1e9 for rate in limit], 0)} GFLOP/s; ours {formats[0]}, diffusers {formats[1]}")
+        print(f"  {precision}: matrix product {with_quartiles([rate / 1e9 for rate in limit], 0)} GFLOP/s; ours {formats[0]}, diffusers {formats[1]}")
         report(limit, jobs[1:], times[1:])
 
 
@@ -259,10 +261,10 @@ def main():
     print(f"{device.type}, threads: {torch.get_num_threads()}, torch {version('torch')}, diffusers {version('diffusers')}; batch {size.batch}, "
           f"DDIM in {size.steps} steps; median (quartiles) of {size.rounds} alternating rounds")
     off = largest_difference(size.steps)
-    print(f"the two samplers, asking the same trained net, differ by at most {off:.0e} anywhere on the way")
+    print(f"the two samplers, with the same trained net, differ by at most {off:.0e} anywhere on their trajectories")
     if not off < 1e-3:
         raise SystemExit("The two samplers do not do the same work.")
-    sched = schedule("ddpm").to(device)
+    sched = recipes["ddpm"].schedule.to(device)
     print("\n" + " " * 37 + "images/s".ljust(26) + "of the limit    ours is faster (times)")
     speed = {bf16: min(seconds(product(size.side, bf16, device).work, device) for _ in range(3)) for bf16 in (False, True)}
     precisions = {"fp32": False} | ({"bf16": True} if speed[True] < speed[False] else {})  # bf16 only where the machine is made for it
