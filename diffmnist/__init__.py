@@ -12,7 +12,7 @@ def _homes():
 
     found = {name.split(".")[-1]: module for module, names in d["syms"].items() if module != "diffmnist.cli" for name in names if name.count(".") == 2}
     constants = {"recipes": "zoo", "METHODS": "zoo", "SAMPLERS": "pipeline", "CONDITIONS": "conditioning", "CONTROLS": "controlnet",
-                 "TIMES": "rectified_flow", "TABLE": "results", "MNIST_SHA256": "core"}  # which the index does not hold
+                 "TIMES": "rectified_flow", "SPACINGS": "dpm_solver", "TABLE": "results", "MNIST_SHA256": "core"}  # which the index does not hold
     return found | {name: f"diffmnist.{module}" for name, module in constants.items()}
 
 
@@ -25,14 +25,15 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted([*globals(), *_homes(), "ddpm", "ddim"])
+    return sorted([*globals(), *_homes(), "ddpm", "ddim", "dpm_solver"])
 
 
 class _Package(ModuleType):
-    "Two samplers bear the names of their modules: `dm.ddpm` and `dm.ddim` are the functions, also once the modules are imported."
+    "Three samplers bear the names of their modules: `dm.ddpm` is the function, also once its module is imported."
 
     ddpm = property(lambda self: import_module("diffmnist.ddpm").ddpm, lambda self, module: None)
     ddim = property(lambda self: import_module("diffmnist.ddim").ddim, lambda self, module: None)
+    dpm_solver = property(lambda self: import_module("diffmnist.dpm_solver").dpm_solver, lambda self, module: None)
 
 
 sys.modules[__name__].__class__ = _Package

@@ -41,14 +41,19 @@ def cfg(
 class CFG(DDPM):
     "Class-conditional diffusion with conditioning dropout; held-out loss: eps-MSE on the test digits with their labels (Ho & Salimans 2022)."
 
-    epochs: int = 24  # passes over the training data
+    epochs: int = 90  # passes over the training data
+    lr: float = 2e-3  # peak learning rate
+    batch_size: int = 512  # digits or latents in a training batch
+    warmup: int = 200  # steps of linear warm-up
     condition: Literal["concat", "attend", "film"] = "attend"  # how the class enters: input channel, cross-attention, modulation
     dim: int = 128  # width of the class's tokens (attend, film)
     p_drop: float = 0.1  # probability that a label is dropped
     widths: tuple[int, ...] = (64, 128)  # channels of the UNet's levels
+    blocks: int = 1  # ResBlocks at the levels below the first
     space: str = "vae"  # the VAE whose latents it works on: shipped weights by name, or a file of your own; "pixel": none
     guidance: float = 3.0  # guidance scale of the pictures during training
 
+    sampler: ClassVar[str] = "dpm_solver"
     labels: ClassVar[bool] = True
     files: ClassVar[tuple[str, ...]] = ("space",)
     at_least: ClassVar[dict[str, float]] = DDPM.at_least | {"guidance": 0}
@@ -58,7 +63,7 @@ class CFG(DDPM):
         return open_space(self.space)
 
     def build(self, shape: tuple[int, int, int]) -> nn.Module:
-        return build_conditional(self.condition, shape, self.widths, self.dim)
+        return build_conditional(self.condition, shape, self.widths, self.blocks, self.dim)
 
     def loss(self, f: Predictor, x0: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return eps_loss(f, x0, self.schedule, y=y)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .core import default_device
+from .ddpm import stratified
 from .forward_process import Schedule, add_noise, cosine_schedule
 from .latent_diffusion import open_space
 from .training import Recipe, Space, require
@@ -56,8 +57,9 @@ def noisy_classifier_loss(
     sched: Schedule,
     t_max: int | None = None,  # train at times 0..t_max only; 0: never any noise; None: all
 ) -> torch.Tensor:  # scalar
-    "Cross-entropy on noisy digits, t uniform in 0..t_max (Dhariwal & Nichol 2021, Section 4)."
-    t = torch.randint(0, (sched.T if t_max is None else t_max) + 1, (len(x0),), device=x0.device)
+    "Cross-entropy on noisy digits, t uniform in 0..t_max and stratified within the batch (Dhariwal & Nichol 2021, Section 4)."
+    last = sched.T if t_max is None else t_max
+    t = ((last + 1) * stratified(len(x0), x0.device)).long().clamp(max=last)
     return F.cross_entropy(f(add_noise(x0, t, torch.randn_like(x0), sched), t).float(), y)
 
 # %% ../nbs/11_classifier_guidance.ipynb #cb013746
@@ -65,7 +67,7 @@ def noisy_classifier_loss(
 class NoisyClassifierRecipe(Recipe):
     "A classifier of noisy digits; held-out loss: cross-entropy on the test digits, over the same times (Dhariwal & Nichol 2021, Section 4)."
 
-    epochs: int = 12  # passes over the training data
+    epochs: int = 15  # passes over the training data
     lr: float = 1e-3  # peak learning rate
     batch_size: int = 256  # digits in a training batch
     wd: float = 5e-2  # weight decay of AdamW

@@ -24,7 +24,7 @@ import diffmnist
 from .controlnet import read_edges
 from .core import atomic, evenly_spaced, grid_image, sha256, show_trajectory
 from .pipeline import Sampling
-from .results import digest, evaluate_all, evaluate_model, held_out_loss, read_table
+from .results import digest, evaluate_all, evaluate_model, held_out_loss, prepared, read_table
 from .training import Recipe, main_process, processes, read_json, require, train, weights_dir, weights_meta, weights_path
 from .zoo import classifier_for, load, recipe_from, recipes, training_order
 
@@ -89,7 +89,9 @@ class Evaluate(Sampling):
 
     model: Positional[str | None] = None  # a name that `diffmnist list` prints, or a weight file of your own
     all: bool = False  # instead: every model and sampler of the course, into a table; rows that it has are kept
-    n: int = 1000  # number of samples
+    n: int = 1000  # number of samples a seed
+    seeds: int = 3  # how often to sample, from other noise
+    fast: bool = False  # compile networks of pixels, in half precision: for long runs; a CPU needs a C++ compiler for it
     classifier: bool = False  # guide a model that takes no class, by the shipped classifier of noisy digits
     out: Path = Path("results.csv")  # the table, with --all
 
@@ -97,17 +99,19 @@ class Evaluate(Sampling):
         options = self.options()
         require("the request", self.model, bool(self.model) != self.all, "either a model or --all")
         if self.all:
-            require("options", "others", Sampling(**options) == Sampling() and not self.classifier, "--n and --out only, with --all")
+            require("options", "others", Sampling(**options) == Sampling() and not self.classifier, "--n, --seeds, --fast and --out only, with --all")
             check_output(self.out, (".csv",), overwrite=True)  # it grows by rows
-            evaluate_all(self.out, self.n)
+            evaluate_all(self.out, self.n, self.seeds, self.fast)
             return print(f"table in {self.out}")
         pipeline = load(self.model)
         if not hasattr(pipeline.recipe, "teacher"):  # of a reflow the held-out data are pairs, which would have to be made first
             print(f"held-out loss {held_out_loss(pipeline):.4f}")
         if pipeline.generates:
-            row = evaluate_model(self.model, self.n, self.classifier, **options)
-            print(f"MNIST-FID {row['fid']:.2f} (real training digits: {row['reference']:.2f}), precision {row['precision']:.3f}, recall {row['recall']:.3f}"
-                  + (f", accuracy {row['accuracy']:.2%}" if row["accuracy"] is not None else "") + f", N = {row['n']}")
+            row = evaluate_model(prepared(self.model, self.fast), self.n, self.seeds, self.classifier, **options)
+            sd = lambda key: f" (sd {row[f'{key}_sd']:.2f})" if self.seeds > 1 else ""
+            print(f"MNIST-FID {row['fid']:.2f}{sd('fid')}, real training digits {row['reference']:.2f}{sd('reference')}; N = {row['n']}, {row['seeds']} seeds")
+            shares = {key: row[key] for key in ("precision", "recall", "confident", "accuracy", "kid") if row[key] is not None}
+            print(", ".join(f"{key} {value:.4f}" for key, value in shares.items()))
             print(f"{row['nfe']:g} network evaluations and {row['seconds']:.4f} s a digit by {row['sampler']}, on {row['device']}")
 
 # %% ../nbs/92_cli.ipynb #54e5ab55

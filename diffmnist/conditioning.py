@@ -70,39 +70,42 @@ class FiLM(nn.Module):
 def concat_unet(
     shape: tuple[int, int, int],  # of one sample (C, H, W)
     widths: tuple[int, ...],  # channels of the UNet's levels
+    blocks: int = 1,  # ResBlocks at the levels below the first
 ) -> ConcatLabel:
     "A fresh UNet that takes the class as an input channel."
-    return ConcatLabel(UNet(widths, shape[0] + 1, shape[0]), shape[1:])
+    return ConcatLabel(UNet(widths, shape[0] + 1, shape[0], blocks=blocks), shape[1:])
 
 
 def attend_unet(
     shape: tuple[int, int, int],  # of one sample (C, H, W)
     widths: tuple[int, ...],  # channels of the UNet's levels
+    blocks: int = 1,  # ResBlocks at the levels below the first
     dim: int = 128,  # width of a token
 ) -> TokenLabel:
     "A fresh UNet that reads the class by cross-attention at every level (Rombach et al. 2022, Section 3.3)."
     cross = partial(Attention, ctx_dim=dim)
     layers = (cross,) * (len(widths) - 1) + (lambda ch: Chain([Attention(ch), cross(ch)]),)
-    return TokenLabel(UNet(widths, shape[0], shape[0], layers), dim)
+    return TokenLabel(UNet(widths, shape[0], shape[0], layers, blocks), dim)
 
 
 def film_unet(
     shape: tuple[int, int, int],  # of one sample (C, H, W)
     widths: tuple[int, ...],  # channels of the UNet's levels
+    blocks: int = 1,  # ResBlocks at the levels below the first
     dim: int = 128,  # width of the token
 ) -> TokenLabel:
     "A fresh UNet whose features the class modulates at every level."
     film = partial(FiLM, ctx_dim=dim)
     layers = (film,) * (len(widths) - 1) + (lambda ch: Chain([Attention(ch), film(ch)]),)
-    return TokenLabel(UNet(widths, shape[0], shape[0], layers), dim, tokens=1)
+    return TokenLabel(UNet(widths, shape[0], shape[0], layers, blocks), dim, tokens=1)
 
 
 CONDITIONS = {"concat": concat_unet, "attend": attend_unet, "film": film_unet}  # builders by how the class enters
 
 
-def build_conditional(condition: str, shape: tuple[int, int, int], widths: tuple[int, ...], dim: int = 128) -> nn.Module:
+def build_conditional(condition: str, shape: tuple[int, int, int], widths: tuple[int, ...], blocks: int = 1, dim: int = 128) -> nn.Module:
     "A fresh class-conditional UNet by the name of its condition; `dim` is the width of its tokens, if it has some."
-    return CONDITIONS[condition](shape, widths, **({} if condition == "concat" else {"dim": dim}))
+    return CONDITIONS[condition](shape, widths, blocks, **({} if condition == "concat" else {"dim": dim}))
 
 # %% ../nbs/02b_conditioning.ipynb #9f917d0c
 def drop_labels(
@@ -121,8 +124,7 @@ def load_conditional(
     path = weights_path(weights)
     meta = weights_meta(path)
     recipe = meta.get("recipe", {})
-    condition = recipe.get("condition", path.stem.removeprefix("cfg_"))  # older files have no such field, and their names say it
-    if condition not in CONDITIONS or not {"shape", "widths"} <= (meta | recipe).keys():
+    if recipe.get("condition") not in CONDITIONS or "shape" not in meta:
         raise ValueError(f"{path} holds no class-conditional UNet: name weights trained by the recipe CFG.")
-    net = build_conditional(condition, tuple((recipe | meta)["shape"]), tuple(recipe["widths"]), recipe.get("dim", 128))
+    net = build_conditional(recipe["condition"], tuple(meta["shape"]), tuple(recipe["widths"]), recipe["blocks"], recipe["dim"])
     return load_weights(net, path), meta

@@ -175,14 +175,18 @@ def mask_half_plane(
 class ControlNetRecipe(DDPM):
     "A ControlNet beside a frozen class-conditional network; held-out loss: eps-MSE with the null token and whole images (Zhang et al. 2023)."
 
-    epochs: int = 32  # passes over the training data
+    epochs: int = 60  # passes over the training data
     lr: float = 1.5e-3  # peak learning rate
+    batch_size: int = 512  # latents in a training batch
+    warmup: int = 200  # steps of linear warm-up
     widths: tuple[int, ...] = (64, 128)  # channels of the base's levels
+    blocks: int = 1  # ResBlocks at the base's levels below the first
     p_drop: float = 0.5  # probability that a label is dropped
     p_mask: float = 0.3  # probability that a half-plane of the control image is masked
     control: Literal["edges", "coarse_pixels"] = "edges"  # the image that it takes: Canny edges, or sixteen grey squares
     base: str = "cfg_attend"  # the frozen network: shipped weights by name, or a file of your own
 
+    sampler: ClassVar[str] = "dpm_solver"
     labels: ClassVar[bool] = True
     files: ClassVar[tuple[str, ...]] = ("base",)
     shares: ClassVar[tuple[str, ...]] = ("p_drop", "p_mask")

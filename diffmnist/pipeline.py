@@ -11,6 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
@@ -24,8 +25,9 @@ from .core import mnist
 from .ddim import ddim
 from .ddpm import Step, ddpm
 from .deepcache import DeepCache
-from .forward_process import Schedule
-from .latent_diffusion import decoded, truncate
+from .dpm_solver import SPACINGS, dpm_solver
+from .forward_process import Schedule, truncate
+from .latent_diffusion import decoded
 from .rectified_flow import eps_from_v, euler, heun, linear_path, midpoint, one_step, rk45, to_schedule, v_from_eps
 from .training import Recipe, Space, require
 from .unet import Predictor
@@ -41,8 +43,9 @@ class Sampler(NamedTuple):
     falling: bool = True  # whether its times only fall, as a cache needs
 
 
-SAMPLERS = {"ddim": Sampler("eps", ddim, 50), "ddpm": Sampler("eps", ddpm, None), "euler": Sampler("v", euler, 50), "midpoint": Sampler("v", midpoint, 25),
-            "heun": Sampler("v", heun, 25, False), "rk45": Sampler("v", rk45, None, False), "one_step": Sampler("v", one_step, None)}
+SAMPLERS = {"ddpm": Sampler("eps", ddpm, 50), "ddim": Sampler("eps", ddim, 50), "dpm_solver": Sampler("eps", dpm_solver, 20),
+            "euler": Sampler("v", euler, 50), "midpoint": Sampler("v", midpoint, 25), "heun": Sampler("v", heun, 25, False),
+            "rk45": Sampler("v", rk45, None, False), "one_step": Sampler("v", one_step, None)}
 
 # %% ../nbs/89_pipeline.ipynb #e8d5f2ab
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +54,12 @@ class Sampling:
 
     label: int | None = None  # the class to draw, 0..9; None: all in turn, and of a ControlNet none
     guidance: float | None = None  # guidance scale w: 0 unconditional, 1 conditional, above 1 guided; None: 3
-    sampler: Literal[*SAMPLERS] | None = None  # None: ddim for diffusion, midpoint for flows
-    steps: int | None = None  # None: the sampler's usual number, 50, 25 for midpoint and heun, all for ddpm
-    times: tuple[float, ...] | None = None  # instead of steps: the times themselves, falling to 0
-    eta: float = 0.0  # ddim only: 0 deterministic .. 1 as random as ddpm
+    sampler: Literal[*SAMPLERS] | None = None  # None: ddpm for diffusion in pixels, dpm_solver in latents or with classes, midpoint for flows
+    steps: int | None = None  # None: the sampler's usual number, 50, 25 for midpoint and heun, 20 for dpm_solver
+    spacing: Literal[*SPACINGS] = "even"  # of the times: in t, in log-SNR, or quadratic
+    start: int | None = None  # the first time; None: the last one with some signal left, for flows T
+    times: tuple[float, ...] | None = None  # instead of steps, spacing and start: the times themselves, falling to 0
+    eta: float = 0.0  # ddim and dpm_solver only: 0 deterministic .. 1 as random as ddpm
     cache: int | None = None  # DeepCache: compute the deep levels of the UNet in every so many calls only
     seed: int = 0  # of the noise
 
@@ -64,6 +69,9 @@ class Sampling:
         require("guidance", self.guidance, self.guidance is None or 0 <= self.guidance < float("inf"), "a number of at least 0")
         require("sampler", self.sampler, self.sampler is None or self.sampler in SAMPLERS, f"one of {', '.join(SAMPLERS)}")
         require("steps", self.steps, whole(self.steps, 1), "a whole number of at least 1")
+        require("start", self.start, whole(self.start, 1), "a whole number of at least 1")
+        require("spacing", self.spacing, self.spacing in SPACINGS, f"one of {', '.join(SPACINGS)}")
+        require("times", self.times, self.times is None or (self.start, self.spacing) == (None, "even"), "omitted where spacing or start is given")
         require("cache", self.cache, whole(self.cache, 1) and not (self.cache and self.sampler and not SAMPLERS[self.sampler].falling),
                 "a whole number of at least 1, and needs a sampler whose times only fall (not heun, not rk45)")
 
@@ -96,12 +104,18 @@ class Pipeline:
     schedule: Schedule | None  # the noise it was trained on; None: none
     space: Space  # where it works
     meta: dict = field(default_factory=dict, repr=False)  # the header of its weight file
+    path: Path | None = field(default=None, repr=False)  # the weight file
     evaluations: int = field(default=0, repr=False)  # rows that went through the network so far: a guided step counts as two
 
     @property
     def device(self) -> torch.device:
         "Where the network is."
         return next(self.net.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        "What the network computes in."
+        return next(self.net.parameters()).dtype
 
     def to(self, device: torch.device | str) -> "Pipeline":
         "Move everything to a device."
@@ -110,8 +124,8 @@ class Pipeline:
         return self
 
     def half(self) -> "Pipeline":
-        "Let the network compute in half precision; samplers stay in single precision."
-        self.net = self.net.half()
+        "Let the network compute in half precision, on a CPU in bfloat16; samplers stay in single precision."
+        self.net = self.net.to(torch.bfloat16 if self.device.type == "cpu" else torch.float16)
         return self
 
     def compile(self) -> "Pipeline":
@@ -121,7 +135,7 @@ class Pipeline:
 
     def predictor(self, predicts: str | None = None, cache: int | None = None) -> Predictor:
         "The network as a predictor of \"eps\" on its own schedule, or of \"v\" on the linear path; None: of what it was trained to predict."
-        net, dtype = with_cache(self.net, cache), next(self.net.parameters()).dtype
+        net, dtype = with_cache(self.net, cache), self.dtype
 
         def f(x_t, t, *args, **cond):
             self.evaluations += len(x_t)
@@ -137,28 +151,32 @@ class Pipeline:
         return eps_from_v(f, self.schedule) if own == "v" else v_from_eps(to_schedule(f, self.schedule, path), path)
 
     def sampling_schedule(self, predicts: str) -> tuple[Schedule, int]:
-        "The schedule for samplers that need this predicted, and the time to start from."
+        "The schedule for samplers that need this predicted, and the time to start from unless somebody says otherwise."
         own, sched = self.recipe.predicts, self.schedule
-        if predicts == own:
-            sched = self.space.sampling_schedule(sched) if own == "eps" else sched
-        elif predicts == "eps":
-            sched = truncate(sched)  # at the end of the linear path eps does not determine x0
-        else:
-            return linear_path(sched.T).to(self.device), round(0.97 * sched.T)  # and here it does not determine v
-        return sched, sched.T
+        if own == "eps" == predicts:
+            return sched, self.space.sampling_schedule(sched).T
+        if own == "v" == predicts:
+            return sched, sched.T
+        if predicts == "eps":
+            return (short := truncate(sched)), short.T  # at the end of the linear path eps does not determine x0
+        return linear_path(sched.T).to(self.device), round(0.97 * sched.T)  # and here it does not determine v
 
     def settings(self, options: Sampling) -> tuple[Sampler, Schedule, dict]:
         "The sampler that the options mean, its schedule, and its other arguments."
         name = options.sampler or self.recipe.sampler
         require("model", type(self.recipe).__name__, name in SAMPLERS, "a diffusion model, a flow or a VAE: others generate no digits")
         sampler = SAMPLERS[name]
-        (sched, start), taken = self.sampling_schedule(sampler.predicts), signature(sampler.run).parameters
-        for option, takes in {"eta": "eta", "steps": "n", "times": "times"}.items():
-            require(option, getattr(options, option), takes in taken or getattr(options, option) in (None, 0), f"omitted with the sampler {name}")
+        (sched, usual), taken = self.sampling_schedule(sampler.predicts), signature(sampler.run).parameters
+        for option, takes in {"eta": "eta", "steps": "n", "times": "times", "spacing": "times"}.items():
+            value = getattr(options, option)
+            require(option, value, takes in taken or value in (None, 0, "even"), f"omitted with the sampler {name}")
+        start = options.start or usual
+        require("start", start, start <= sched.T, f"at most {sched.T} for this model and sampler")
         n = min(sampler.steps or start, start) if options.steps is None else options.steps
-        args = {"n": n, "start": start, "times": options.times, "eta": options.eta, "clip": self.space.clip}
+        times = options.times if options.spacing == "even" else SPACINGS[options.spacing](sched, n, start)
+        args = {"n": n, "start": start, "times": times, "eta": options.eta, "clip": self.space.clip}
         if "n" in taken:
-            args["n"] = len(sched.grid(n, start, options.times)) - 1  # says what is wrong with the steps, if anything is
+            args["n"] = len(sched.grid(n, start, times)) - 1  # says what is wrong with the steps, if anything is
         return sampler, sched, {k: v for k, v in args.items() if k in taken}
 
     def make_sampler(self, options: Sampling, classifier: NoisyClassifier | None = None) -> Callable:
@@ -171,7 +189,7 @@ class Pipeline:
         f, w = self.predictor(sampler.predicts, options.cache), self.guidance_scale(options)
         if classifier is not None:
             require("model", type(self.recipe).__name__, sampler.predicts == self.recipe.predicts == "eps" and not self.recipe.labels,
-                    "one that predicts eps and takes no class, with the sampler ddim or ddpm, for a classifier's guidance")
+                    "one that predicts eps and takes no class, with a sampler for eps, for a classifier's guidance")
             f = classifier_guidance(f, classifier.logp, sched, w)
         elif self.recipe.labels and w != 1:
             f = cfg(f, w)
@@ -193,17 +211,27 @@ class Pipeline:
         "The guidance scale that the options ask for; a ControlNet without a label is not guided."
         return 1.0 if self.is_controlled and options.label is None else 3.0 if options.guidance is None else options.guidance
 
-    def make_conditions(self, n: int, options: Sampling, classifier: NoisyClassifier | None = None, image: torch.Tensor | None = None) -> dict:
+    def make_conditions(
+        self,
+        n: int,  # how many digits
+        options: Sampling,
+        classifier: NoisyClassifier | None = None,  # guides a model that takes no class
+        image: torch.Tensor | None = None,  # for a ControlNet: control images (n or 1, 1, 28, 28); None: those of the test digits
+        y: torch.Tensor | None = None,  # classes of one's own (n,), instead of a label
+    ) -> dict:
         "What the network takes besides noise and time: y (n,), and of a ControlNet the control images (n, 1, 28, 28)."
         takes_label = self.recipe.labels or classifier is not None
         require("label and guidance", f"{options.label} and {options.guidance}", takes_label or (options.label, options.guidance) == (None, None),
                 "omitted for a model that takes no class")
+        require("y", "some", y is None or takes_label and options.label is None and len(y) == n and not self.is_controlled,
+                f"{n} classes for a model that takes them, and omitted where a label is given")
         require("image", "one", self.is_controlled or image is None, "omitted for a model that takes no control image")
         require("guidance", options.guidance, not self.is_controlled or options.label is not None or options.guidance is None, "omitted without a label")
         if not takes_label:
             return {}
         if not self.is_controlled:
-            return {"y": torch.arange(n) % 10 if options.label is None else torch.full((n,), options.label)}
+            y = torch.arange(n) % 10 if y is None else y
+            return {"y": y if options.label is None else torch.full((n,), options.label)}
         if image is None:
             x, labels = mnist(train=False)
             x = x if options.label is None else x[labels == options.label]
@@ -219,11 +247,12 @@ class Pipeline:
         classifier: NoisyClassifier | None = None,  # guides a model that takes no class
         image: torch.Tensor | None = None,  # for a ControlNet: control images (n or 1, 1, 28, 28); None: those of the test digits
         batch_size: int = 250,  # how many at once
+        y: torch.Tensor | None = None,  # classes of one's own (n,), instead of a label
     ) -> Iterator[Iterator[Step]]:
         "For each batch of digits, the generator of its steps in the model's space; seeds torch's generators."
         for name, value in {"n": n, "batch_size": batch_size}.items():
             require(name, value, isinstance(value, int) and value >= 1, "a whole number of at least 1")
-        sampler, cond = self.make_sampler(options, classifier), self.make_conditions(n, options, classifier, image)
+        sampler, cond = self.make_sampler(options, classifier), self.make_conditions(n, options, classifier, image, y)
         torch.manual_seed(options.seed)
         x, device = torch.randn(n, *self.space.shape), self.device
         return (sampler(x[rows].to(device), **{k: v[rows].to(device) for k, v in cond.items()}) for rows in torch.arange(n).split(batch_size))
@@ -235,12 +264,13 @@ class Pipeline:
         classifier: NoisyClassifier | None = None,  # guides a model that takes no class
         image: torch.Tensor | None = None,  # for a ControlNet: control images (n or 1, 1, 28, 28); None: those of the test digits
         batch_size: int = 250,  # how many at once
+        y: torch.Tensor | None = None,  # classes of one's own (n,), instead of a label
         progress: bool = False,  # show a bar
-        **options,  # of `Sampling`: label, guidance, sampler, steps, eta, cache, seed
+        **options,  # of `Sampling`: label, guidance, sampler, steps, spacing, start, times, eta, cache, seed
     ) -> torch.Tensor:  # (n, 1, 28, 28) in [-1, 1], on the CPU
         "New digits."
         options, done = Sampling(**options), []
-        batches, steps = self.batches(n, options, classifier, image, batch_size), self.steps(options)
+        batches, steps = self.batches(n, options, classifier, image, batch_size, y), self.steps(options)
         with tqdm(total=steps and steps * -(-n // batch_size), desc="sampling", unit="step", disable=not progress) as bar:
             for batch in batches:
                 for step in batch:

@@ -152,7 +152,8 @@ class UNet(nn.Module):
         widths: tuple[int, ...] = (24, 48, 96),  # channels of each level; level i works at resolution H / 2**i
         c_in: int = 1,  # channels of the input
         c_out: int = 1,  # channels of the output
-        layers: tuple | None = None,  # for each level a factory `channels -> layer(h, c)` of what follows its block, or None; by default Attention in the last
+        layers: tuple | None = None,  # for each level a factory `channels -> layer(h, c)` of what follows its blocks, or None; by default Attention in the last
+        blocks: int = 1,  # ResBlocks, each way, at every level but the first, which has one: 28x28 pixels cost most
     ):
         super().__init__()
         layers = (None,) * (len(widths) - 1) + (Attention,) if layers is None else layers
@@ -162,9 +163,10 @@ class UNet(nn.Module):
         self.time, self.stem = TimeEmbedding(emb_dim // 2, emb_dim), nn.Conv2d(c_in, widths[0], 3, padding=1)
         self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
         for above, w, make in zip((None, *widths), widths, layers):
-            block = lambda ch: [ResBlock(ch, w, emb_dim)] + ([make(w)] if make else [])
-            self.downs.append(Chain(([Down(above, w)] if above else []) + block(w)))
-            self.ups.append(Chain(block(2 * w) + ([Up(w, above)] if above else [])))
+            more = blocks - 1 if above else 0
+            level = lambda ch: [ResBlock(c, w, emb_dim) for c in (ch, *[w] * more)] + ([make(w)] if make else [])
+            self.downs.append(Chain(([Down(above, w)] if above else []) + level(w)))
+            self.ups.append(Chain(level(2 * w) + ([Up(w, above)] if above else [])))
         self.mid = ResBlock(widths[-1], widths[-1], emb_dim)
         self.head = nn.Sequential(group_norm(widths[0]), nn.SiLU(), zero_module(nn.Conv2d(widths[0], c_out, 3, padding=1)))
 

@@ -141,8 +141,9 @@ def reconstruct(
 class VAERecipe(Recipe):
     "The VAE; held-out loss: `vae_loss` with the full KL weight."
 
-    epochs: int = 36  # passes over the training data
+    epochs: int = 80  # passes over the training data
     lr: float = 3e-3  # peak learning rate
+    batch_size: int = 512  # digits in a training batch
     kl_weight: float = 1e-5  # weight of the KL term, at least 0
     kl_anneal: int = 0  # epochs over which the weight rises to its value; 0: fixed
     widths: tuple[int, ...] = (16, 32, 64, 128)  # channels of the levels
