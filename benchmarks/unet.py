@@ -2,7 +2,7 @@
 
 Two matches, each within 10 % in parameters and in operations. "same widths": both (24, 48, 96); diffusers has one
 residual block a level going down and two going up, so ours gets a second block in every level and in the bottleneck. "as
-shipped": our default net against a diffusers net of its size. The limit is the rate of a large matrix product in the
+shipped": our network of the shipped DDPM against a diffusers net of its size. The limit is the rate of a large matrix product in the
 same precision, on the same threads. README.md beside this file says what is timed.
 """
 import argparse
@@ -269,7 +269,7 @@ def main():
     speed = {bf16: min(seconds(product(size.side, bf16, device).work, device) for _ in range(3)) for bf16 in (False, True)}
     precisions = {"fp32": False} | ({"bf16": True} if speed[True] < speed[False] else {})  # bf16 only where the machine is made for it
     compare("same widths", (deepened(), theirs((24, 48, 96))), precisions, size, sched, device)
-    compare("as shipped", (UNet(), theirs((16, 40, 80))), precisions, size, sched, device)
+    compare("as shipped", (recipes["ddpm"].build((1, 28, 28)), theirs((24, 48, 136))), precisions, size, sched, device)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from .conditioning import build_conditional, drop_labels
 from .core import default_device, final
 from .ddim import ddim
 from .ddpm import DDPM, eps_loss
+from .forward_process import truncate
 from .latent_diffusion import open_space
 from .training import Space
 from .unet import Predictor
@@ -72,7 +73,7 @@ class CFG(DDPM):
         return self.loss(f, x0, drop_labels(y, self.p_drop))
 
     def samples(self, f: Predictor, space: Space) -> torch.Tensor:
-        sched, device = space.sampling_schedule(self.schedule), default_device()
+        sched, device = truncate(self.schedule), default_device()
         x, y = torch.randn(20, *space.shape).to(device), torch.arange(10, device=device).repeat(2)
         return space.decode(final(ddim(partial(cfg(f, self.guidance), y=y), x, sched, min(sched.T, 50), clip=space.clip)))
 

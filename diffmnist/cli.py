@@ -103,11 +103,11 @@ class Evaluate(Sampling):
             check_output(self.out, (".csv",), overwrite=True)  # it grows by rows
             evaluate_all(self.out, self.n, self.seeds, self.fast)
             return print(f"table in {self.out}")
-        pipeline = load(self.model)
+        pipeline = prepared(self.model, self.fast)
         if not hasattr(pipeline.recipe, "teacher"):  # of a reflow the held-out data are pairs, which would have to be made first
             print(f"held-out loss {held_out_loss(pipeline):.4f}")
         if pipeline.generates:
-            row = evaluate_model(prepared(self.model, self.fast), self.n, self.seeds, self.classifier, **options)
+            row = evaluate_model(pipeline, self.n, self.seeds, self.classifier, **options)
             sd = lambda key: f" (sd {row[f'{key}_sd']:.2f})" if self.seeds > 1 else ""
             print(f"MNIST-FID {row['fid']:.2f}{sd('fid')}, real training digits {row['reference']:.2f}{sd('reference')}; N = {row['n']}, {row['seeds']} seeds")
             shares = {key: row[key] for key in ("precision", "recall", "confident", "accuracy", "kid") if row[key] is not None}
@@ -206,10 +206,10 @@ class Train:
 # %% ../nbs/92_cli.ipynb #b652b046
 @dataclass(frozen=True, kw_only=True)
 class List:
-    "List the models: what they are, what their training cost, and their best MNIST-FID."
+    "List the models: what they are, what their training cost, and their lowest MNIST-FID in the table of results."
 
     def run(self) -> None:
-        print(f"{'model':17}{'recipe':22}{'parameters':>10} {'epochs':>6} {'minutes':>7} {'held out':>8} {'MNIST-FID':>9}  starts from")
+        print(f"{'model':17}{'recipe':22}{'parameters':>10} {'epochs':>6} {'minutes':>7} {'held out':>8} {'best FID':>9}  starts from")
         for name in training_order():
             if not (weights_dir() / f"{name}.safetensors").is_file():
                 print(f"{name:17}{type(recipes[name]).__name__:22}no weights ship: diffmnist train {name}")

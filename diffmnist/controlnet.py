@@ -22,6 +22,7 @@ from .conditioning import drop_labels, load_conditional
 from .core import Batches, default_device, final, mnist, to_bytes, to_unit
 from .ddim import ddim
 from .ddpm import DDPM, eps_loss
+from .forward_process import truncate
 from .latent_diffusion import space_of
 from .training import Space, mnist_batches, require
 from .unet import Cond, Predictor, ResBlock, UNetLike, zero_module
@@ -217,7 +218,7 @@ class ControlNetRecipe(DDPM):
         return eps_loss(f, x0, self.schedule, y=y, **{self.control: image})
 
     def samples(self, f: Predictor, space: Space) -> torch.Tensor:
-        device, sched = default_device(), space.sampling_schedule(self.schedule)
+        device, sched = default_device(), truncate(self.schedule)
         image = CONTROLS[self.control](mnist(train=False)[0][:20]).to(device)
         f = partial(f, y=torch.full((20,), 10, device=device), **{self.control: image})
         return space.decode(final(ddim(f, torch.randn(20, *space.shape).to(device), sched, min(sched.T, 50), clip=space.clip)))

@@ -15,7 +15,7 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from .core import default_device, final
-from .forward_process import Schedule, add_noise, cosine_schedule
+from .forward_process import Schedule, add_noise, cosine_schedule, truncate
 from .training import Recipe, Space
 from .unet import Predictor, UNet
 
@@ -24,7 +24,7 @@ def stratified(
     n: int,  # how many
     device: torch.device | str | None = None,
 ) -> torch.Tensor:  # (n,), in [0, 1]
-    "Times as fractions of T, each of them uniform: one in each of n equal parts of [0, 1], in random order."
+    "Times as fractions of T, each of them uniform: one in each of n equal parts of [0, 1], in random order (much like Kingma et al. 2021)."
     return (torch.randperm(n, device=device) + torch.rand(n, device=device)) / n
 
 # %% ../nbs/03_ddpm.ipynb #4d9c887d
@@ -68,7 +68,7 @@ class DDPM(Recipe):
         return eps_loss(f, x0, self.schedule)
 
     def samples(self, f: Predictor, space: Space) -> torch.Tensor:
-        sched = space.sampling_schedule(self.schedule)
+        sched = truncate(self.schedule)
         return space.decode(final(ddpm(f, torch.randn(16, *space.shape).to(default_device()), sched, min(sched.T, 100), space.clip)))
 
 # %% ../nbs/03_ddpm.ipynb #82c81a3e

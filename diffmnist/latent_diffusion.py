@@ -16,7 +16,6 @@ from torch import nn
 
 from .core import sha256
 from .ddpm import DDPM, Step
-from .forward_process import Schedule, truncate
 from .training import PixelSpace, Space, load_weights, weights_meta, weights_path
 from .vae import VAE, latent_means
 
@@ -55,10 +54,6 @@ class LatentSpace(nn.Module):
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         "Latents (N, *shape) -> digits (N, 1, 28, 28) in [-1, 1], on the VAE's device."
         return torch.cat([self.vae.decode(b.to(self.scale.device) / self.scale) for b in z.split(500)]).clamp(-1, 1)
-
-    def sampling_schedule(self, sched: Schedule) -> Schedule:
-        "A schedule truncated where no clipping would catch the predictions near its end (the zero-terminal-SNR problem)."
-        return truncate(sched)
 
 # %% ../nbs/06_latent_diffusion.ipynb #86a5e206
 def open_space(

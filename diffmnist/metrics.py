@@ -122,13 +122,15 @@ class ViTRecipe(ClassifierRecipe):
 
 @torch.no_grad()
 def confident(
-    classifier: Callable,  # digits (B, 1, 28, 28) -> logits (B, 10)
+    classifier: nn.Module,  # digits (B, 1, 28, 28) -> logits (B, 10)
     x: torch.Tensor,  # digits (N, 1, 28, 28) in [-1, 1]
     threshold: float = 0.9,  # in [0, 1)
 ) -> float:  # in [0, 1]
     "The share of digits to which the classifier gives some class with a probability above the threshold."
     check_digits(x)
-    return torch.cat([classifier(b).float().softmax(1).amax(1) > threshold for b in x.split(500)]).float().mean().item()
+    device = next(classifier.parameters()).device
+    sure = [classifier(b.to(device)).float().softmax(1).amax(1) > threshold for b in x.split(500)]
+    return torch.cat(sure).float().mean().item()
 
 # %% ../nbs/03a_metrics.ipynb #efd21db4
 class IdentityFeatures(nn.Module):

@@ -71,7 +71,9 @@ class Sampling:
         require("steps", self.steps, whole(self.steps, 1), "a whole number of at least 1")
         require("start", self.start, whole(self.start, 1), "a whole number of at least 1")
         require("spacing", self.spacing, self.spacing in SPACINGS, f"one of {', '.join(SPACINGS)}")
-        require("times", self.times, self.times is None or (self.start, self.spacing) == (None, "even"), "omitted where spacing or start is given")
+        alone = (self.steps, self.start, self.spacing) == (None, None, "even")
+        require("times", self.times, self.times is None or isinstance(self.times, tuple) and alone,
+                "a tuple, and omitted where steps, spacing or start is given")
         require("cache", self.cache, whole(self.cache, 1) and not (self.cache and self.sampler and not SAMPLERS[self.sampler].falling),
                 "a whole number of at least 1, and needs a sampler whose times only fall (not heun, not rk45)")
 
@@ -150,11 +152,11 @@ class Pipeline:
         path = linear_path(self.schedule.T).to(self.device)
         return eps_from_v(f, self.schedule) if own == "v" else v_from_eps(to_schedule(f, self.schedule, path), path)
 
-    def sampling_schedule(self, predicts: str) -> tuple[Schedule, int]:
+    def schedule_for(self, predicts: str) -> tuple[Schedule, int]:
         "The schedule for samplers that need this predicted, and the time to start from unless somebody says otherwise."
         own, sched = self.recipe.predicts, self.schedule
         if own == "eps" == predicts:
-            return sched, self.space.sampling_schedule(sched).T
+            return sched, truncate(sched).T
         if own == "v" == predicts:
             return sched, sched.T
         if predicts == "eps":
@@ -166,7 +168,7 @@ class Pipeline:
         name = options.sampler or self.recipe.sampler
         require("model", type(self.recipe).__name__, name in SAMPLERS, "a diffusion model, a flow or a VAE: others generate no digits")
         sampler = SAMPLERS[name]
-        (sched, usual), taken = self.sampling_schedule(sampler.predicts), signature(sampler.run).parameters
+        (sched, usual), taken = self.schedule_for(sampler.predicts), signature(sampler.run).parameters
         for option, takes in {"eta": "eta", "steps": "n", "times": "times", "spacing": "times"}.items():
             value = getattr(options, option)
             require(option, value, takes in taken or value in (None, 0, "even"), f"omitted with the sampler {name}")
@@ -223,8 +225,9 @@ class Pipeline:
         takes_label = self.recipe.labels or classifier is not None
         require("label and guidance", f"{options.label} and {options.guidance}", takes_label or (options.label, options.guidance) == (None, None),
                 "omitted for a model that takes no class")
-        require("y", "some", y is None or takes_label and options.label is None and len(y) == n and not self.is_controlled,
-                f"{n} classes for a model that takes them, and omitted where a label is given")
+        fits = y is None or takes_label and options.label is None and not self.is_controlled and isinstance(y, torch.Tensor) and y.dtype == torch.long
+        require("y", "this", fits and (y is None or y.shape == (n,) and bool(((y >= 0) & (y <= 9)).all())),
+                f"a tensor of {n} classes, whole numbers from 0 to 9, for a model that takes them, and omitted where a label is given")
         require("image", "one", self.is_controlled or image is None, "omitted for a model that takes no control image")
         require("guidance", options.guidance, not self.is_controlled or options.label is not None or options.guidance is None, "omitted without a label")
         if not takes_label:

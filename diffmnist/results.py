@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['TEXT_COLUMNS', 'BUDGETS', 'NOISE_SAMPLERS', 'FLOW_SAMPLERS', 'SPACINGS_AND_STARTS', 'TABLE', 'SamplingStats',
-           'timed_sampling', 'sample_metrics', 'real_features', 'training_digits', 'weight_files', 'training_cost',
-           'digest', 'asked_classes', 'evaluate_seed', 'evaluate_model', 'table_path', 'read_table', 'write_table',
-           'command', 'prepared', 'evaluate_all', 'time_rows', 'held_out_loss', 'pareto_front']
+           'timed_sampling', 'sample_metrics', 'shuffled', 'real_digits', 'training_digits', 'weight_files',
+           'training_cost', 'digest', 'arithmetic', 'evaluate_seed', 'evaluate_model', 'table_path', 'read_table',
+           'write_table', 'command', 'prepared', 'evaluate_all', 'time_rows', 'held_out_loss', 'pareto_front']
 
 # %% ../nbs/91_results.ipynb #4d3f236a
 import csv
@@ -15,7 +15,7 @@ import statistics
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
@@ -23,9 +23,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import nn
 from tqdm.auto import tqdm
 
 from .classifier_guidance import NoisyClassifier
+from .controlnet import CONTROLS
 from .core import atomic, default_device, mnist, sha256
 from .metrics import Classifier, accuracy, confident, fid, kid, precision_recall
 from .pipeline import Pipeline, Sampling
@@ -48,11 +50,11 @@ def timed_sampling(
     options: Sampling,
     classifier: NoisyClassifier | None = None,  # guides a model that takes no class
     batch_size: int = 100,  # how many at once
-    y: torch.Tensor | None = None,  # classes of one's own (n,), instead of a label
+    **given: torch.Tensor,  # y or image, as in `Pipeline.batches`
 ) -> SamplingStats:
     "Sample batch by batch, with a clock and the pipeline's counter of network evaluations."
     before, times, done, steps = pipeline.evaluations, [], [], 0
-    batches = pipeline.batches(n, options, classifier, batch_size=batch_size, y=y)
+    batches = pipeline.batches(n, options, classifier, batch_size=batch_size, **given)
     for batch in tqdm(batches, total=-(-n // batch_size), desc="sampling", unit="batch", leave=False):
         start = time.perf_counter()
         (steps, last), = deque(enumerate(batch, 1), maxlen=1)  # runs to the end, and keeps the last step
@@ -63,23 +65,29 @@ def timed_sampling(
 # %% ../nbs/91_results.ipynb #abb84c98
 def sample_metrics(
     classifier: Classifier,  # whose features are compared
-    second: Callable,  # another classifier, digits -> logits, which says how many digits are confident
+    second: nn.Module,  # another classifier, digits -> logits, which says how many digits are confident
     x: torch.Tensor,  # generated samples (N, 1, 28, 28) in [-1, 1]
-    real: torch.Tensor,  # features of real digits to compare with (M, D), M >= N
+    real: torch.Tensor,  # features of real digits to compare with (M, D), M >= N, in random order
     y: torch.Tensor | None = None,  # the classes that were asked for (N,); None: none were
 ) -> dict:  # fid, kid (None for N < 1000), precision, recall, confident, accuracy (None without classes)
-    "The metrics of a set of samples."
+    "The metrics of a set of samples; precision and recall against the first N of the real digits."
     features = classifier.features(x)
     precision, recall = precision_recall(features, real[: len(x)])
     return {"fid": fid(features, real), "kid": kid(features, real)[0] if min(len(x), len(real)) >= 1000 else None, "precision": precision,
             "recall": recall, "confident": confident(second, x), "accuracy": None if y is None else accuracy(classifier, x, y)}
 
 # %% ../nbs/91_results.ipynb #a221dfdb
+def shuffled(n: int, seed: int) -> torch.Tensor:  # (n,)
+    "The numbers 0..n-1 in random order."
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+
+
 @cache
-def real_features(label: int | None) -> torch.Tensor:  # (N, D)
-    "The shipped classifier's features of the test digits, of one class or of all."
+def real_digits(label: int | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # (N, 1, 28, 28) in [-1, 1], (N,), (N, D)
+    "Test digits of one class or of all, their classes, and their features by the shipped classifier."
     x, y = mnist(train=False)
-    return load("classifier").net.features(x if label is None else x[y == label])
+    x, y = (x, y) if label is None else (x[y == label], y[y == label])
+    return x, y, load("classifier").net.features(x)
 
 
 def training_digits(
@@ -89,7 +97,7 @@ def training_digits(
 ) -> torch.Tensor:  # (n, 1, 28, 28)
     "Real training digits at random, of the same mix of classes as the samples that they are a reference for."
     x, classes = mnist()
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    order = shuffled(len(x), seed)
     if y is None:
         return x[order[:n]]
     return torch.cat([x[order[classes[order] == c][:k]] for c, k in enumerate(y.bincount(minlength=10).tolist())])
@@ -119,20 +127,9 @@ def digest(path: Path) -> str:
     return sha256(path.read_bytes())[:12]
 
 
-def asked_classes(
-    pipeline: Pipeline,
-    n: int,  # how many digits
-    options: Sampling,
-    noisy: NoisyClassifier | None,  # guides a model that takes no class
-) -> torch.Tensor | None:  # (n,); None: the model takes none
-    "The classes of n samples: the label's; those of the controls; or those of n test digits at random, in the mix that the metrics compare with."
-    y = mnist(train=False)[1]
-    if pipeline.is_controlled:
-        return (y if options.label is None else y[y == options.label])[:n]
-    if not (pipeline.recipe.labels or noisy):
-        return None
-    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(options.seed))
-    return y[order[:n]] if options.label is None else torch.full((n,), options.label)
+def arithmetic(pipeline: Pipeline) -> str:
+    "What its network computes in."
+    return str(pipeline.dtype).removeprefix("torch.")
 
 
 def evaluate_seed(
@@ -141,13 +138,16 @@ def evaluate_seed(
     options: Sampling,
     noisy: NoisyClassifier | None = None,  # guides a model that takes no class
 ) -> tuple[SamplingStats, dict]:  # the samples, and their metrics with "reference"
-    "Sample once, and measure the samples beside as many real training digits."
-    y, classifier, second = asked_classes(pipeline, n, options, noisy), load("classifier").net, load("second_classifier").net
-    own = y if options.label is None and not pipeline.is_controlled else None  # else the pipeline finds them itself
-    stats = timed_sampling(pipeline, n, options, noisy, y=own)
-    real = real_features(options.label)[n if pipeline.is_controlled else 0 :]  # not those whose edges were the control
-    reference = fid(classifier.features(training_digits(n, y, options.seed)), real)
-    return stats, sample_metrics(classifier, second, stats.x, real, y) | {"reference": reference}
+    "Sample once, and measure the samples beside as many real training digits of the same mix of classes."
+    (x, y, features), takes_class = real_digits(options.label), pipeline.recipe.labels or noisy is not None
+    chosen = shuffled(len(y), options.seed)[:n]  # whose edges a ControlNet follows, or whose classes are asked for: in the mix of the test digits
+    asked = y[chosen] if takes_class else None
+    given = {"image": CONTROLS[pipeline.recipe.control](x[chosen])} if pipeline.is_controlled else {"y": asked if options.label is None else None}
+    stats = timed_sampling(pipeline, n, options, noisy, **given)
+    kept = torch.ones(len(y), dtype=torch.bool).index_fill(0, chosen, not pipeline.is_controlled)  # it is not compared with what it was shown
+    features = features[kept][shuffled(int(kept.sum()), 0)]  # in random order: the two halves of the file are of different writers
+    reference = fid(load("classifier").net.features(training_digits(n, asked, options.seed)), features)
+    return stats, sample_metrics(load("classifier").net, load("second_classifier").net, stats.x, features, asked) | {"reference": reference}
 
 
 def evaluate_model(
@@ -156,10 +156,10 @@ def evaluate_model(
     seeds: int = 3,  # how often, from other noise: options.seed, options.seed + 1, ...
     classifier: bool = False,  # guide a model that takes no class by the shipped classifier of noisy digits
     **options,  # of `Sampling`
-) -> dict:  # a row of the table: means over the seeds, and for fid and reference the standard deviations
+) -> dict:  # a row of the table: means over the seeds, and for fid and reference the standard deviation of one seed's value
     "Sample as the options say, and measure the samples beside real digits."
     options, paths = Sampling(**options), weight_files(pipeline, classifier)
-    most = len(real_features(options.label)) // (2 if pipeline.is_controlled else 1)
+    most = len(real_digits(options.label)[1]) // (2 if pipeline.is_controlled else 1)
     require("n", n, 10 <= n <= most, f"between 10 and {most}, the number of test digits to compare with")
     require("seeds", seeds, seeds >= 1, "at least 1")
     noisy = classifier_for(pipeline).net if classifier else None
@@ -171,12 +171,13 @@ def evaluate_model(
     stats, _ = runs[0]
     return {"model": pipeline.path.stem, "sampler": options.sampler or pipeline.recipe.sampler or "prior", "steps": stats.steps, "nfe": stats.nfe,
             "guidance": pipeline.guidance_scale(options) if guided else None, "device": hardware_name(default_device()),
-            "arithmetic": str(pipeline.dtype).removeprefix("torch."), "seconds": statistics.median(s.seconds for s, _ in runs), "n": n, "seeds": seeds,
+            "arithmetic": arithmetic(pipeline), "seconds": statistics.median(s.seconds for s, _ in runs), "n": n, "seeds": seeds,
             **means, **spread, **training_cost(paths),
-            "classifier": digest(weights_path("classifier")), "weights": "+".join(digest(path) for path in paths)}
+            "classifier": digest(weights_path("classifier")), "second_classifier": digest(weights_path("second_classifier")),
+            "weights": "+".join(digest(path) for path in paths)}
 
 # %% ../nbs/91_results.ipynb #a27268f0
-TEXT_COLUMNS = {"command", "model", "sampler", "trained_on", "device", "arithmetic", "classifier", "weights"}  # the columns that hold no number
+TEXT_COLUMNS = {"command", "model", "sampler", "trained_on", "device", "arithmetic", "classifier", "second_classifier", "weights"}  # hold no number
 
 
 def table_path() -> Path:
@@ -211,11 +212,11 @@ def write_table(
 # %% ../nbs/91_results.ipynb #ea31c00b
 BUDGETS = (5, 10, 20, 50)  # network evaluations a digit
 NOISE_SAMPLERS = ({"sampler": "ddpm"}, {"sampler": "ddim"}, {"sampler": "dpm_solver"}, {"sampler": "dpm_solver", "eta": 1.0})  # for networks that predict eps
-FLOW_SAMPLERS = (*({"sampler": "euler", "steps": n} for n in BUDGETS), *({"sampler": "midpoint", "steps": n} for n in (5, 10, 25)))
+FLOW_SAMPLERS = (*({"sampler": "euler", "steps": n} for n in (5, 10, 20)), *({"sampler": "midpoint", "steps": n} for n in (5, 10, 25)))
 SPACINGS_AND_STARTS = ({"spacing": "log_snr"}, {"spacing": "quadratic"}, {"start": 1000}, {"start": 950})  # instead of even times from 980
 TABLE = (  # the rows of the table of results: a model's name, and options of `evaluate_model`
     *((name, s | {"steps": n}) for name in ("ddpm", "latent_ddpm") for s in NOISE_SAMPLERS for n in BUDGETS),
-    *((name, s | {"steps": 10} | times) for name in ("ddpm", "latent_ddpm") for s in NOISE_SAMPLERS[:3] for times in SPACINGS_AND_STARTS),
+    *((name, {"sampler": s, "steps": 10} | times) for name in ("ddpm", "latent_ddpm") for s in ("ddpm", "dpm_solver") for times in SPACINGS_AND_STARTS),
     *((name, s) for name in ("flow", "latent_flow") for s in FLOW_SAMPLERS),
     ("latent_flow", {"sampler": "euler", "steps": 1}), ("latent_flow", {"sampler": "heun", "steps": 25}), ("latent_flow", {"sampler": "rk45"}),
     *((name, {"steps": 20, "guidance": w}) for name in ("pixel_cfg", "cfg_concat", "cfg_attend", "cfg_film") for w in (1, 2)),
@@ -245,28 +246,34 @@ def evaluate_all(
     fast: bool = False,  # networks of pixels compiled and in half precision: needs a C++ compiler on a CPU
 ) -> None:
     "Measure every model and sampler of the course; what was interrupted goes on."
-    key_of = lambda row: tuple(str(row[k]) for k in ("command", "n", "seeds", "weights", "classifier", "device"))
-    rows, wanted, pipelines = {key_of(row): row for row in (read_table(out) if out.exists() else [])}, [], {}
+    same = ("command", "n", "seeds", "weights", "classifier", "second_classifier", "device", "arithmetic")  # what a row that is kept must have in common
+    old, rows, wanted, pipelines = read_table(out) if out.exists() else [], {}, [], {name: prepared(name, fast) for name in dict(TABLE)}
+    require("the table", out, not old or set(same) < old[0].keys(), "one that `evaluate --all` wrote, of this edition: name another file")
+    rows |= {tuple(row[k] for k in same): row for row in old}
     for i, (name, options) in enumerate(TABLE, 1):
-        pipeline = pipelines.setdefault(name, prepared(name, fast))
-        count = min(n, 5000) if pipeline.is_controlled else n
+        pipeline, count = pipelines[name], float(min(n, 5000) if name == "controlnet" else n)
         weights = "+".join(digest(path) for path in weight_files(pipeline, options.get("classifier", False)))
-        key = (command(name, options), str(float(count)), str(float(seeds)), weights, digest(weights_path("classifier")), hardware_name(default_device()))
+        measures = (digest(weights_path("classifier")), digest(weights_path("second_classifier")))
+        key = (command(name, options), count, float(seeds), weights, *measures, hardware_name(default_device()), arithmetic(pipeline))
         wanted.append(key)
         if key not in rows:
-            row = {"command": key[0]} | evaluate_model(pipeline, count, seeds, **options)
-            rows[key] = row | {"n": float(count), "seeds": float(seeds), "seconds": None}  # timed together, at the end
+            row = {"command": key[0]} | evaluate_model(pipeline, int(count), seeds, **options)
+            rows[key] = row | {"n": count, "seeds": float(seeds), "seconds": None}  # timed together, at the end
             write_table(out, rows.values())
         print(f"{i:2}/{len(TABLE)} {key[0]:50} MNIST-FID {rows[key]['fid']:6.2f}, {rows[key]['nfe']:6g} evaluations a digit", file=sys.stderr)
     if any(rows[key]["seconds"] is None for key in wanted):
-        for key, seconds in zip(wanted, time_rows()):
+        for key, seconds in zip(wanted, time_rows(pipelines)):
             rows[key]["seconds"] = seconds
     write_table(out, [rows[key] for key in wanted])  # rows of older weights go only now
 
 
-def time_rows(n: int = 20, rounds: int = 3) -> list[float]:  # seconds a digit
+def time_rows(
+    pipelines: dict[str, Pipeline],  # by name
+    n: int = 20,  # digits at once
+    rounds: int = 3,
+) -> list[float]:  # seconds a digit
     "Time all rows in turns, so that all meet the same disturbances; the least of the rounds counts, and the first one warms up."
-    pipelines, times = {name: load(name) for name, _ in TABLE}, [[] for _ in TABLE]
+    times = [[] for _ in TABLE]
     for i in tqdm([*range(len(TABLE))] * rounds, desc="seconds a digit", leave=False):
         name, options = TABLE[i]
         noisy = classifier_for(pipelines[name]).net if options.get("classifier") else None

@@ -32,7 +32,6 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from .core import Batches, atomic, default_device, grid_image, mnist_bytes, seed_everything, sha256
-from .forward_process import Schedule, truncate
 
 # %% ../nbs/02a_training.ipynb #671ead0a
 def lr_at(step: int, steps: int, warmup: int) -> float:
@@ -133,7 +132,6 @@ class Space(Protocol):
 
     def encode(self, x: torch.Tensor) -> torch.Tensor: ...  # digits (N, 1, 28, 28), bytes or in [-1, 1] -> (N, *shape)
     def decode(self, z: torch.Tensor) -> torch.Tensor: ...  # (N, *shape) -> digits (N, 1, 28, 28) in [-1, 1]
-    def sampling_schedule(self, sched: Schedule) -> Schedule: ...  # the part of a schedule that samplers use here
 
 
 class PixelSpace(nn.Module):
@@ -146,9 +144,6 @@ class PixelSpace(nn.Module):
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         return z.clamp(-1, 1)  # a sampler may overshoot
-
-    def sampling_schedule(self, sched: Schedule) -> Schedule:
-        return truncate(sched)
 
 # %% ../nbs/02a_training.ipynb #9c5258e5
 def mnist_batches(

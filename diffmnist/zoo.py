@@ -27,7 +27,7 @@ from .vae import VAERecipe
 # %% ../nbs/90_zoo.ipynb #6babe13b
 latents = {"space": "vae", "widths": (64, 128), "blocks": 1, "epochs": 90, "lr": 2e-3, "batch_size": 512, "warmup": 200}  # as LatentDDPM
 pixels = {"space": "pixel", "widths": (32, 64, 128), "blocks": 2, "dim": 64, "epochs": 57, "lr": 1.5e-3, "batch_size": 256, "warmup": 500}
-recipes: dict[str, Recipe] = {  # how the shipped weights came about, by name
+recipes: dict[str, Recipe] = {  # how the shipped weights came about, by name (but for reflow, whose weights are older and smaller)
     "ddpm": DDPM(),
     "classifier": ClassifierRecipe(),
     "second_classifier": ViTRecipe(),
@@ -42,7 +42,7 @@ recipes: dict[str, Recipe] = {  # how the shipped weights came about, by name
     "latent_flow": Flow(**latents),
     "cond_flow": ClassFlow(),
     "pixel_cond_flow": ClassFlow(ema=0.9995, **pixels),
-    "reflow": Reflow(epochs=3, batch_size=128, widths=(24, 48, 96), blocks=1),
+    "reflow": Reflow(),
     "latent_reflow": Reflow(teacher="latent_flow", steps=25, **latents | {"epochs": 60, "lr": 1e-3}),
     "latent_one_step": Reflow(teacher="latent_reflow", times="only_T", steps=25, **latents | {"epochs": 60, "lr": 1e-3}),
     "noisy_classifier": NoisyClassifierRecipe(),

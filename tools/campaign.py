@@ -21,16 +21,21 @@ def parse(text, out):
     return out / (folder or model), [model, *options]
 
 
-def ready(words):
-    "Whether all weights that a job names are there."
-    return all(Path(word).is_file() for word in words if word.endswith(".safetensors"))
+def missing(words):
+    "The weights that a job names and that are not there yet."
+    return [path for word in words if (path := word.rpartition("=")[2]).endswith(".safetensors") and not Path(path).is_file()]
+
+
+def log_of(folder):
+    "Where a training's output goes."
+    return folder.with_name(folder.name + ".txt")
 
 
 def start(folder, words):
     "One training, with one thread and low priority, its output in a file beside the folder."
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "diffmnist", "train", *words, "--out", str(folder), "--resume"]
-    with open(folder.with_suffix(".txt"), "a") as log:
+    with open(log_of(folder), "a") as log:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"},
                                 preexec_fn=lambda: os.nice(10))
 
@@ -41,14 +46,27 @@ def main():
     parser.add_argument("job", nargs="+", help="such as \"ddpm --epochs 20\"")
     parser.add_argument("--at-once", type=int, default=2, help="how many at a time (2)")
     args = parser.parse_args()
+    jobs = [parse(text, args.out) for text in args.job]
+    if len({folder for folder, _ in jobs}) < len(jobs):
+        parser.error("two jobs have the same folder: name one of them differently, as in \"second=ddpm\"")
+    running = {}
+    try:
+        return run(jobs, running, args.at_once)
+    finally:
+        for process in running.values():  # on an interrupt; each goes on from its last whole epoch when asked again
+            process.terminate()
+
+
+def run(waiting, running, at_once):
+    "Start jobs as soon as they are ready; return whether one failed, or could not be started."
     say = lambda text: print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)
-    waiting, running, failed = [parse(text, args.out) for text in args.job], {}, []
+    failed = []
     while waiting or running:
         for folder, words in list(waiting):
             if (folder / "model.safetensors").is_file():
                 say(f"{folder.name}: done already")
                 waiting.remove((folder, words))
-            elif len(running) < args.at_once and ready(words):
+            elif len(running) < at_once and not missing(words):
                 say(f"{folder.name}: {' '.join(words)}")
                 running[folder] = start(folder, words)
                 waiting.remove((folder, words))
@@ -58,10 +76,10 @@ def main():
         for folder, process in list(running.items()):
             if (status := process.poll()) is not None:
                 del running[folder]
-                say(f"{folder.name}: {'finished' if status == 0 else f'failed with status {status}, see {folder.name}.txt'}")
+                say(f"{folder.name}: {'finished' if status == 0 else f'failed with status {status}, see {log_of(folder)}'}")
                 failed += [folder.name] if status else []
     for folder, words in waiting:
-        say(f"{folder.name}: not started, for want of {', '.join(w for w in words if w.endswith('.safetensors') and not Path(w).is_file())}")
+        say(f"{folder.name}: not started, for want of {', '.join(missing(words))}")
     return bool(failed or waiting)
 
 
