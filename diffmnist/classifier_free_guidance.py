@@ -19,7 +19,7 @@ from .ddim import ddim
 from .ddpm import DDPM, eps_loss
 from .forward_process import truncate
 from .latent_diffusion import open_space
-from .training import Space
+from .recipe import Space
 from .unet import Predictor
 
 # %% ../nbs/07_classifier_free_guidance.ipynb #1f7c512d

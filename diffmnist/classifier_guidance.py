@@ -19,7 +19,7 @@ from .core import default_device
 from .ddpm import stratified
 from .forward_process import Schedule, add_noise, cosine_schedule
 from .latent_diffusion import open_space
-from .training import Recipe, Space, require
+from .recipe import Recipe, Space, require
 from .unet import Attention, Chain, Cond, Down, Predictor, ResBlock, TimeEmbedding, group_norm
 
 # %% ../nbs/11_classifier_guidance.ipynb #1f05482d

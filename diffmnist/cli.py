@@ -24,8 +24,9 @@ import diffmnist
 from .controlnet import read_edges
 from .core import atomic, evenly_spaced, grid_image, sha256, show_trajectory
 from .pipeline import Sampling
+from .recipe import Recipe, require
 from .results import digest, evaluate_all, evaluate_model, held_out_loss, prepared, read_table
-from .training import Recipe, main_process, processes, read_json, require, train, weights_dir, weights_meta, weights_path
+from .runs import main_process, processes, read_json, train, weights_dir, weights_meta, weights_path
 from .zoo import classifier_for, load, recipe_from, recipes, training_order
 
 # %% ../nbs/92_cli.ipynb #9a4e4271

@@ -24,7 +24,7 @@ from .ddim import ddim
 from .ddpm import DDPM, eps_loss
 from .forward_process import truncate
 from .latent_diffusion import space_of
-from .training import Space, mnist_batches, require
+from .recipe import Space, mnist_batches, require
 from .unet import Cond, Predictor, ResBlock, UNetLike, zero_module
 
 # %% ../nbs/10_controlnet.ipynb #f9bb4ad4

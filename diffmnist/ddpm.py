@@ -16,7 +16,7 @@ import torch
 
 from .core import default_device, final
 from .forward_process import Schedule, add_noise, cosine_schedule, truncate
-from .training import Recipe, Space
+from .recipe import Recipe, Space
 from .unet import Predictor, UNet
 
 # %% ../nbs/03_ddpm.ipynb #95d6c7df
@@ -80,8 +80,8 @@ def posterior_coefficients(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # factors of x_t and x0 in the mean, and the standard deviation
     "The coefficients of q(x_s | x_t, x0) (Ho et al. 2020, Eqs. 6-7, for any s < t)."
     alpha_ts = alpha_t / alpha_s
-    var_ts = (sigma_t**2 - (alpha_ts * sigma_s) ** 2).clamp(min=0)  # of x_t given x_s; rounding must not make it negative
-    return alpha_ts * sigma_s**2 / sigma_t**2, alpha_s * var_ts / sigma_t**2, sigma_s / sigma_t * var_ts.sqrt()
+    sigma_ts = (sigma_t**2 - (alpha_ts * sigma_s) ** 2).clamp(min=0).sqrt()  # rounding must not make the variance negative
+    return alpha_ts * sigma_s**2 / sigma_t**2, alpha_s * sigma_ts**2 / sigma_t**2, sigma_s * sigma_ts / sigma_t
 
 
 def posterior(

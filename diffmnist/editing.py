@@ -12,7 +12,7 @@ import torch
 
 from .ddpm import Step, coefficients, ddpm, posterior_coefficients, x0_prediction
 from .forward_process import Schedule, add_noise
-from .training import require
+from .recipe import require
 from .unet import Predictor
 
 # %% ../nbs/12_editing.ipynb #a00a0d20

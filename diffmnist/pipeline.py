@@ -28,8 +28,8 @@ from .deepcache import DeepCache
 from .dpm_solver import SPACINGS, dpm_solver
 from .forward_process import Schedule, truncate
 from .latent_diffusion import decoded
+from .recipe import Recipe, Space, require
 from .rectified_flow import eps_from_v, euler, heun, linear_path, midpoint, one_step, rk45, to_schedule, v_from_eps
-from .training import Recipe, Space, require
 from .unet import Predictor
 from .vae import VAERecipe
 

@@ -23,7 +23,8 @@ from .core import Batches, default_device, final, sha256
 from .ddpm import Step, stratified
 from .forward_process import Schedule, add_noise, check_T
 from .latent_diffusion import open_space
-from .training import Recipe, Space, load_weights, require, weights_meta, weights_path
+from .recipe import Recipe, Space, require
+from .runs import load_weights, weights_meta, weights_path
 from .unet import Predictor, UNet
 
 # %% ../nbs/08_rectified_flow.ipynb #b64dbe0d

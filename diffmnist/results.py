@@ -26,12 +26,15 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from .classifier import Classifier, accuracy, confident
 from .classifier_guidance import NoisyClassifier
 from .controlnet import CONTROLS
 from .core import atomic, default_device, mnist, sha256
-from .metrics import Classifier, accuracy, confident, fid, kid, precision_recall
+from .metrics import fid, kid, precision_recall
 from .pipeline import Pipeline, Sampling
-from .training import evaluate_loss, hardware_name, require, weights_meta, weights_path
+from .recipe import require
+from .runs import hardware_name, weights_meta, weights_path
+from .training import evaluate_loss
 from .zoo import classifier_for, load
 
 # %% ../nbs/91_results.ipynb #253f4425

@@ -12,16 +12,17 @@ from pathlib import Path
 
 import torch
 
+from .classifier import ClassifierRecipe, ViTRecipe
 from .classifier_free_guidance import CFG
 from .classifier_guidance import NoisyClassifierRecipe
 from .controlnet import ControlNetRecipe
 from .core import default_device, sha256
 from .ddpm import DDPM
 from .latent_diffusion import LatentDDPM, LatentSpace, space_of
-from .metrics import ClassifierRecipe, ViTRecipe
 from .pipeline import Pipeline
+from .recipe import Recipe
 from .rectified_flow import ClassFlow, Flow, Reflow
-from .training import Recipe, load_weights, weights_meta, weights_path
+from .runs import load_weights, weights_meta, weights_path
 from .vae import VAERecipe
 
 # %% ../nbs/90_zoo.ipynb #6babe13b

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS, LIB, BIN = ROOT / "nbs", ROOT / "diffmnist", Path(sys.executable).parent
 NOTEBOOKS = sorted(NBS.glob("*.ipynb"))
 # numbers of notebooks that take longest, longest first: they start first, so that both processes end at about the same time
-LONGEST = "03 92 09 03a 10 11 05 07 08 90 06 12 91 89 02 04 04a 02b 02a".split()
+LONGEST = "02c 03b 92 03 09 10 11 05 03a 07 02 08 90 06 04 12 91 05a 89 02d 04a 04b 03c 02b 02a".split()
 TEST_ENV = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg",  # two notebooks at a time, one thread each
             # glibc keeps memory that was freed: to hand large tensors back and ask for them anew takes up to a third of a network's time
             "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
@@ -102,6 +102,12 @@ def linted():
 def readme():
     "README.md is what index.ipynb says."
     code, text = shell(sys.executable, ROOT / "tools" / "readme.py", "--check")
+    return text if code else ""
+
+
+def study():
+    "The glossary is what its data say, and no link to it or to a paper leads nowhere."
+    code, text = shell(sys.executable, ROOT / "tools" / "study.py", "--check")
     return text if code else ""
 
 
@@ -190,7 +196,7 @@ def main():
     report(*timed("quick_import", quick_import))  # alone, since it is timed
     chosen = sorted((p for p in NOTEBOOKS if not args.names or p.stem in args.names), key=length)
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(timed, check.__name__, check) for check in (packaged, cleaned, imports, linted, readme, manifest)]
+        jobs = [pool.submit(timed, check.__name__, check) for check in (packaged, cleaned, imports, linted, readme, study, manifest)]
         jobs += [pool.submit(timed, path.stem, tested, path, args.flags) for path in chosen]
         for job in as_completed(jobs):
             report(*job.result())

@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from configparser import ConfigParser
+from html import escape
 from pathlib import Path
 
 import nbformat
@@ -86,8 +87,9 @@ def for_readers(cells):
         lines = cell.source.splitlines()
         directives = [line.removeprefix("#|").strip() for line in lines if line.startswith("#|")]
         cell.source = "\n".join(line for line in lines if not line.startswith("#|"))
+        cell.metadata["alt"] = next((d.removeprefix("fig-alt:").strip() for d in directives if d.startswith("fig-alt:")), "picture drawn by the cell above")
         if cell.cell_type == "markdown":
-            cell.source = with_mathml(re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.html)", cell.source))
+            cell.source = with_mathml(re.sub(r"\]\((\w+)\.ipynb(#[^)]*)?\)", r"](\1.html\2)", cell.source))
         if "echo: false" in directives:
             cell.source = ""
         if "hide" not in directives and (cell.source.strip() or cell.get("outputs")):
@@ -101,6 +103,8 @@ def write_page(path, links):
     exporter = HTMLExporter(mathjax_url="", require_js_url="", mermaid_js_url="", jquery_url="", sanitize_html=False,
                             exclude_input_prompt=True, exclude_output_prompt=True)
     body, _ = exporter.from_notebook_node(nb, {"metadata": {"name": path.stem}})
+    alts = iter([escape(c.metadata["alt"]) for c in nb.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})])
+    body = re.sub("No description has been provided for this image", lambda _: next(alts), body)  # which is what nbconvert gives all of them
     style = "<style>main{max-width:62em;margin:0 auto;padding:0 1em}nav{padding:.7em 2em;font:14px sans-serif}nav a{margin-right:1em}</style>"
     body = body.replace("</head>", style + "</head>", 1).replace("<main>", f"<nav>{links}</nav><main>", 1)
     (PAGES / f"{path.stem}.html").write_text(body, encoding="utf-8")
