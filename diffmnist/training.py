@@ -65,9 +65,3 @@ class EMA:
     def load_state_dict(self, state: dict) -> None:
         self.model.load_state_dict(state["model"])
         self.updates = state["updates"]
-
-
-def __getattr__(name):  # TEMP
-    import importlib
-    if name.startswith('__'): raise AttributeError(name)
-    return getattr(importlib.import_module('diffmnist.recipe'), name)

@@ -132,12 +132,6 @@ class Up(nn.Conv2d):
 class Chain(nn.ModuleList):
     "Layers of the form `layer(h, c)`, one after the other."
 
-    def __init__(
-        self,
-        layers: list,  # modules that take (h, c)
-    ):
-        super().__init__(layers)
-
     def forward(self, h: torch.Tensor, c: Cond) -> torch.Tensor:
         for layer in self:
             h = layer(h, c)

@@ -45,7 +45,7 @@ def runs(cell, skip):
 def run_notebook(path, skip, place):
     "Execute the notebook on a kernel of its own and save it in place; return an error message, or None."
     nb = nbformat.read(path, as_version=4)
-    client = NotebookClient(nb, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(NBS)}})
+    client = NotebookClient(nb, timeout=None, kernel_name="python3", coalesce_streams=True, resources={"metadata": {"path": str(NBS)}})
     todo = [i for i, c in enumerate(nb.cells) if c.cell_type == "code" and c.source.strip() and runs(c, skip)]
     error = None
     with client.setup_kernel(), tqdm(todo, desc=path.stem, position=place, leave=False, unit="cell") as bar:
