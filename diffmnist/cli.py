@@ -21,9 +21,9 @@ from tqdm.auto import tqdm
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
 import diffmnist
-from .controlnet import read_edges
 from .core import atomic, evenly_spaced, grid_image, sha256, show_trajectory
 from .pipeline import Sampling
+from .reading_pictures import read_edges
 from .recipe import Recipe, require
 from .results import digest, evaluate_all, evaluate_model, held_out_loss, prepared, read_table
 from .runs import main_process, processes, read_json, train, weights_dir, weights_meta, weights_path

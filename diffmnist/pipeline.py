@@ -26,10 +26,10 @@ from .ddim import ddim
 from .ddpm import Step, ddpm
 from .deepcache import DeepCache
 from .dpm_solver import SPACINGS, dpm_solver
+from .flow_matching import eps_from_v, euler, heun, linear_path, midpoint, one_step, rk45, to_schedule, v_from_eps
 from .forward_process import Schedule, truncate
 from .latent_diffusion import decoded
 from .recipe import Recipe, Space, require
-from .rectified_flow import eps_from_v, euler, heun, linear_path, midpoint, one_step, rk45, to_schedule, v_from_eps
 from .unet import Predictor
 from .vae import VAERecipe
 

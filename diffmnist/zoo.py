@@ -18,10 +18,11 @@ from .classifier_guidance import NoisyClassifierRecipe
 from .controlnet import ControlNetRecipe
 from .core import default_device, sha256
 from .ddpm import DDPM
+from .flow_matching import ClassFlow, Flow
 from .latent_diffusion import LatentDDPM, LatentSpace, space_of
 from .pipeline import Pipeline
 from .recipe import Recipe
-from .rectified_flow import ClassFlow, Flow, Reflow
+from .rectified_flow import Reflow
 from .runs import load_weights, weights_meta, weights_path
 from .vae import VAERecipe
 
