@@ -24,7 +24,7 @@ from .ddpm import DDPM, eps_loss
 from .forward_process import truncate
 from .latent_diffusion import space_of
 from .recipe import Space, mnist_batches, require
-from .unet import Cond, Predictor, ResBlock, UNetLike, zero_module
+from .unet import Cond, Predictor, ResBlock, UNet, UNetLike, zero_module
 
 # %% ../nbs/10_controlnet.ipynb #f9bb4ad4
 def canny(
@@ -47,7 +47,7 @@ def canny(
 def edge_f1(
     edges: torch.Tensor,  # edges of generated images (N, 1, H, W), as `canny` gives them
     target: torch.Tensor,  # edges that were asked for (N, 1, H, W)
-    tolerance: int = 1,  # how many pixels to the side, or along a diagonal, still count
+    tolerance: int = 1,  # how many pixels away, along rows, columns or diagonals, still count
 ) -> torch.Tensor:  # (N,), in [0, 1]
     "Harmonic mean of precision and recall of edge pixels; 0 where either image has none."
     if edges.shape != target.shape or edges.ndim != 4:
@@ -78,7 +78,7 @@ class ControlNet(nn.Module):
 
     def __init__(
         self,
-        unet: UNetLike,  # whose weights the copy begins with
+        unet: UNet,  # whose weights the copy begins with
         size: int,  # height and width of what the UNet works on
     ):
         super().__init__()
@@ -164,11 +164,11 @@ def mask_half_plane(
 ) -> torch.Tensor:  # like image
     "Wipe all that lies on one side of a random straight line through the middle half of the image."
     b, _, height, width = image.shape
-    r = torch.rand(4, b, 1, 1, 1, device=image.device)
+    angle, right, down, draw = torch.rand(4, b, 1, 1, 1, device=image.device)
     ys, xs = torch.linspace(-1, 1, height, device=image.device).view(-1, 1), torch.linspace(-1, 1, width, device=image.device)
-    angle = 2 * torch.pi * r[0]
-    beyond = (xs - (r[1] - 0.5)) * angle.cos() + (ys - (r[2] - 0.5)) * angle.sin() > 0
-    return image.masked_fill(beyond & (r[3] < p), -1.0)
+    angle = 2 * torch.pi * angle
+    beyond = (xs - (right - 0.5)) * angle.cos() + (ys - (down - 0.5)) * angle.sin() > 0
+    return image.masked_fill(beyond & (draw < p), -1.0)
 
 # %% ../nbs/10_controlnet.ipynb #76a9ba8a
 @dataclass(frozen=True, kw_only=True)

@@ -136,18 +136,17 @@ def rk45(
     from scipy.integrate import RK45
 
     start = float(flow_times(sched, 1, start, None)[0])
+    to_tensor = lambda y: torch.from_numpy(y).view_as(x).to(x)
 
     def slope(t, y):
         with torch.no_grad():
-            v = velocity(f, torch.from_numpy(y).view_as(x).to(x), t)
-        return v.cpu().double().numpy().ravel() / sched.T
+            return velocity(f, to_tensor(y), t).cpu().double().numpy().ravel() / sched.T
 
-    back = lambda y: torch.from_numpy(y).view_as(x).to(x)
     solver = RK45(slope, start, x.cpu().double().numpy().ravel(), 0.0, rtol=tol, atol=tol)
     while solver.status == "running":
-        if (said := solver.step()) is not None:
-            raise RuntimeError(f"The solver gave up at t = {solver.t:g}: {said}")
-        yield Step(solver.t, back(solver.y), back(solver.y - solver.t * solver.f))
+        if (message := solver.step()) is not None:
+            raise RuntimeError(f"The solver gave up at t = {solver.t:g}: {message}")
+        yield Step(solver.t, to_tensor(solver.y), to_tensor(solver.y - solver.t * solver.f))
 
 # %% ../nbs/08_flow_matching.ipynb #a7679a31
 def one_step(

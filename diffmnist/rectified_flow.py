@@ -29,7 +29,7 @@ def reflow_pairs(
     seed: int = 0,  # of the noise
     batch_size: int = 500,  # how many at once; another size gives another list
 ) -> tuple[torch.Tensor, torch.Tensor]:  # eps and x0 (len(rows), *shape), half precision, on the CPU
-    "The coupling of a flow: noise, and the end of its trajectory (Liu et al. 2023, Section 2.2)."
+    "The coupling of a flow: noise, and the end of its trajectory (Liu et al. 2023, Algorithm 1)."
     first, pairs = rows.start // batch_size, []
     for i in tqdm(range(first, -(-rows.stop // batch_size)), desc="pairs", leave=False):
         far = int(sha256(f"{seed} {i}".encode())[:15], 16)  # not 0, 1, 2, ..., from which the noise of evaluations comes
