@@ -28,11 +28,11 @@ from .unet import Cond, Predictor, ResBlock, UNet, UNetLike, zero_module
 
 # %% ../nbs/10_controlnet.ipynb #f9bb4ad4
 def canny(
-    x: torch.Tensor,  # digits (N, 1, 28, 28), bytes or in [-1, 1]
+    x: torch.Tensor,  # images (N, 1, H, W), bytes or in [-1, 1]
     low: float = 100.0,  # a weak edge touches a strong one and has at least this gradient, |x| + |y| by Sobel: 100 is a step of 25 grey levels of 255
     high: float = 200.0,  # a strong edge has at least this gradient
-) -> torch.Tensor:  # (N, 1, 28, 28): 1 on an edge, else -1
-    "The edges of every digit, one pixel wide (Canny 1986, by OpenCV, without smoothing first)."
+) -> torch.Tensor:  # (N, 1, H, W): 1 on an edge, else -1
+    "The edges of every image, one pixel wide (Canny 1986, by OpenCV, without smoothing first)."
     import cv2  # where it is needed: not every machine has it
 
     if x.ndim != 4 or x.shape[1] != 1:
@@ -40,8 +40,8 @@ def canny(
     if not 0 <= low <= high:
         raise ValueError(f"The thresholds must have 0 <= low <= high, not {low} and {high}.")
     grey = (x if x.dtype == torch.uint8 else to_bytes(x)).cpu().numpy()
-    found = np.stack([cv2.Canny(g[0], low, high) for g in grey])
-    return to_unit(torch.from_numpy(found)[:, None]).to(x.device)
+    found = np.array([cv2.Canny(g[0], low, high) for g in grey], np.uint8).reshape(grey.shape)  # of none, none
+    return to_unit(torch.from_numpy(found)).to(x.device)
 
 # %% ../nbs/10_controlnet.ipynb #76583480
 def edge_f1(
@@ -202,7 +202,10 @@ class ControlNetRecipe(DDPM):
 
     def build(self, shape: tuple[int, int, int]) -> nn.Module:
         f, meta = load_conditional(self.base)
-        require("T", self.T, self.T == meta["recipe"]["T"], f"that of the base, {meta['recipe']['T']}")
+        for name in ("T", "widths", "blocks"):
+            own, theirs = getattr(self, name), meta["recipe"][name]
+            theirs = tuple(theirs) if isinstance(theirs, list) else theirs
+            require(name, own, own == theirs, f"that of the base, {theirs}")
         f.requires_grad_(False).net = Controlled(f.net, ControlNet(f.net, shape[-1]), self.control)
         return f
 

@@ -30,7 +30,7 @@ from .unet import Predictor, UNet
 def linear_path(
     T: int = 1000,  # units of time between data and noise
 ) -> Schedule:
-    "The linear (conditional optimal-transport) path `x_t = (1 - t/T) x0 + t/T eps` (Liu et al. 2023, Section 2.1; time runs from data to noise here)."
+    "The linear path `x_t = (1 - t/T) x0 + t/T eps` (Liu et al. 2023; the optimal-transport path of Lipman et al. 2023, sigma_min = 0), from data to noise."
     sigma = torch.arange(check_T(T) + 1, dtype=torch.float64) / T
     return Schedule((1 - sigma).float(), sigma.float())
 
@@ -55,7 +55,7 @@ def flow_times(
     start: int | None,  # the first time; None: T
     times: Sequence[float] | None,  # instead of both: the times themselves
 ) -> list[float]:  # from start down to 0
-    "The times that a solver visits, if the schedule is the linear path."
+    "The times that a solver visits; ValueError unless the schedule is the linear path."
     ideal = linear_path(sched.T)
     if not (torch.allclose(sched.alpha.cpu(), ideal.alpha, atol=1e-4) and torch.allclose(sched.sigma.cpu(), ideal.sigma, atol=1e-4)):
         raise ValueError("Velocities belong to the linear path: pass linear_path(T).")
@@ -271,7 +271,7 @@ def v_from_eps(
         alpha, _ = sched.at(t, x_t)
         if alpha.device.type == "cpu" and bool((alpha < 0.01).any()):  # looking would make a GPU wait
             raise ValueError(f"Close to t = {sched.T} the noise does not determine the velocity: start a little below, at {round(0.97 * sched.T)}, say.")
-        return (f(x_t, t, *args, **cond).float() - x_t) / alpha
+        return (f(x_t, t, *args, **cond).float() - x_t) / alpha.masked_fill(alpha < 0.01, torch.nan)  # on a GPU: NaN, not a plausible number
 
     return g
 

@@ -35,9 +35,10 @@ class LinearMeasurement:
         self,
         y: torch.Tensor,  # measurements (B, ...)
         x0: torch.Tensor,  # mean of the clean images (B, C, H, W)
-        r2: torch.Tensor | float = 0.0,  # their variance, a pixel
+        r2: torch.Tensor | float = 0.0,  # their variance, one number for all images and pixels
     ) -> torch.Tensor:  # (B,)
         "log N(y; A x0, r2 A A^T + sigma_y^2 I)."
+        require("r2", r2, torch.as_tensor(r2).ndim == 0, "one number")
         variance = r2 * self.values.to(x0) + self.sigma_y**2
         away = (y - self.A(x0)).flatten(1) @ self.basis.to(x0)
         return -(away**2 / variance + (2 * math.pi * variance).log()).sum(1) / 2
@@ -75,7 +76,7 @@ def dps(
     clip: bool = True,  # clip the prediction of x0 to [-1, 1]
     times: Sequence[float] | None = None,  # instead of n: the times themselves, falling to 0
 ) -> Iterator[Step]:
-    "DDPM, each step followed by one down the gradient of |y - A x0| (Chung et al. 2023, Algorithm 1)."
+    "DDPM, each step followed by one down the gradient of |y - A x0| (Chung et al. 2023, Algorithm 1, with zeta_i = zeta / (2 |y - A x0|))."
     ts, t, alpha, sigma = coefficients(sched, x, n, None, times)
     of_x_t, of_x0, std = posterior_coefficients(alpha[:-1], sigma[:-1], alpha[1:], sigma[1:])
     for i, s in enumerate(ts[1:]):
@@ -123,7 +124,7 @@ def systematic(
     "Systematic resampling: each particle as often as P times its weight, rounded up or down at random."
     groups, P = log_weights.shape
     at = (torch.arange(P, device=log_weights.device) + torch.rand(groups, 1, device=log_weights.device)) / P
-    pick = torch.searchsorted(log_weights.double().softmax(1).cumsum(1), at.double()).clamp(max=P - 1)
+    pick = torch.searchsorted(log_weights.cpu().double().softmax(1).cumsum(1), at.cpu().double()).clamp(max=P - 1).to(at.device)
     return (pick + P * torch.arange(groups, device=pick.device)[:, None]).flatten()
 
 
@@ -141,6 +142,7 @@ def tds(
     times: Sequence[float] | None = None,  # instead of n: the times themselves, falling to 0
 ) -> Iterator[Step]:
     "The twisted diffusion sampler: PiGDM's steps as proposals, weights, and resampling below P/2 (Wu et al. 2023, Algorithm 1)."
+    require("P", P, P >= 1 and len(x) % P == 0, f"a divisor of the number of particles, {len(x)}")
     ts, t, alpha, sigma = coefficients(sched, x, n, None, times)
     of_x_t, of_x0, std = posterior_coefficients(alpha[:-1], sigma[:-1], alpha[1:], sigma[1:])
     r2 = x0_variance(alpha, sigma, sd)
@@ -148,7 +150,7 @@ def tds(
     x0, twist, grad = look(x, 0)
     log_w = twist.view(-1, P)
     for i, s in enumerate(ts[1:]):
-        guided = x0 + sigma[i] ** 2 / alpha[i] * grad
+        led, guided = x0, x0 + sigma[i] ** 2 / alpha[i] * grad
         shift = of_x0[i] * ((guided.clamp(-1, 1) if clip else guided) - x0) if s else torch.zeros_like(x)
         noise, old = std[i] * torch.randn_like(x), twist
         x = of_x_t[i] * x + of_x0[i] * x0 + shift + noise
@@ -158,6 +160,6 @@ def tds(
         few = ((log_w.softmax(1) ** 2).sum(1) > 2 / P) | (s == 0)  # the effective sample size; the last draw leaves equal weights
         if few.any():
             keep = torch.where(few.repeat_interleave(P), systematic(log_w), torch.arange(len(x), device=x.device))
-            x, x0, twist, grad = x[keep], x0[keep], twist[keep], grad[keep]
+            x, led, x0, twist, grad = x[keep], led[keep], x0[keep], twist[keep], grad[keep]
             log_w = log_w.masked_fill(few[:, None], 0.0)
-        yield Step(s, x, x0)
+        yield Step(s, x, led)

@@ -56,6 +56,8 @@ def like_mnist(
     from scipy.ndimage import center_of_mass
 
     x, y, w, h = cv2.boundingRect((grey > 64).astype(np.uint8))
+    if not w:
+        raise ValueError("There is no stroke: no pixel is lighter than 64 of 255.")
     scale = 20 / max(w, h)
     size = [max(1, round(n * scale)) for n in (w, h)]
     small = cv2.resize(grey[y : y + h, x : x + w], size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
