@@ -22,10 +22,10 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 
 import diffmnist
 from .core import atomic, evenly_spaced, grid_image, sha256, show_trajectory
+from .evaluation import digest, evaluate_all, evaluate_model, held_out_loss, prepared, read_table
 from .pipeline import Sampling
 from .reading_pictures import read_edges
 from .recipe import Recipe, require
-from .evaluation import digest, evaluate_all, evaluate_model, held_out_loss, prepared, read_table
 from .runs import main_process, processes, read_json, train, weights_dir, weights_meta, weights_path
 from .zoo import classifier_for, load, recipe_from, recipes, training_order
 
