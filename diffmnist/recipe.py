@@ -248,7 +248,8 @@ def fit(
         if accelerator.is_main_process:
             after_epoch(state, len(history.train))  # the run may have been stopped before it was called
     compiled, state["opt"] = accelerator.prepare(model, opt)
-    compiled = torch.compile(compiled, mode="reduce-overhead") if cuda else compiled  # CUDA graphs: small networks wait for launches
+    # CUDA graphs, since small networks wait for launches; static shapes, since a second training in one process, with other batches, would get dynamic ones
+    compiled = torch.compile(compiled, mode="reduce-overhead", dynamic=False) if cuda else compiled
     for epoch in range(len(history.train), recipe.epochs):
         start, train.epoch = time.perf_counter(), epoch
         seed_everything(((recipe.seed * 10_007 + epoch) * accelerator.num_processes + accelerator.process_index) % 2**32)  # nothing else is to restore

@@ -57,13 +57,13 @@ def check_teacher(
 class Reflow(Flow):
     "A flow trained on the coupling of another, whose weights it starts from (Liu et al. 2023, Algorithm 1); held-out loss: v-MSE on pairs of its own."
 
-    epochs: int = 3  # passes over the pairs
+    epochs: int = 38  # passes over the pairs
     lr: float = 1e-3  # peak learning rate
     warmup: int = 200  # steps of linear warm-up
     times: Literal["uniform", "only_T"] = "uniform"  # "uniform": reflow; "only_T": distillation into one step
     teacher: str = "flow"  # the flow that makes the pairs: shipped weights by name, or a file of your own
     pairs: int = 60_000  # how many to train on; one for every thirty more is held out
-    steps: int = 6  # of the midpoint rule, for the pairs
+    steps: int = 25  # of the midpoint rule, for the pairs
 
     files: ClassVar[tuple[str, ...]] = ("space", "start", "teacher")
 

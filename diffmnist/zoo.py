@@ -29,7 +29,7 @@ from .vae import VAERecipe
 # %% ../nbs/90_zoo.ipynb #6babe13b
 latents = {"space": "vae", "widths": (64, 128), "blocks": 1, "epochs": 90, "lr": 2e-3, "batch_size": 512, "warmup": 200}  # as LatentDDPM
 pixels = {"space": "pixel", "widths": (32, 64, 128), "blocks": 2, "dim": 64, "epochs": 57, "lr": 1.5e-3, "batch_size": 256, "warmup": 500}
-recipes: dict[str, Recipe] = {  # how the shipped weights came about, by name (but for reflow, whose weights are older and smaller)
+recipes: dict[str, Recipe] = {  # how the shipped weights came about, by name
     "ddpm": DDPM(),
     "classifier": ClassifierRecipe(),
     "second_classifier": ViTRecipe(),
@@ -45,8 +45,8 @@ recipes: dict[str, Recipe] = {  # how the shipped weights came about, by name (b
     "cond_flow": ClassFlow(),
     "pixel_cond_flow": ClassFlow(ema=0.9995, **pixels),
     "reflow": Reflow(),
-    "latent_reflow": Reflow(teacher="latent_flow", steps=25, **latents | {"epochs": 60, "lr": 1e-3}),
-    "latent_one_step": Reflow(teacher="latent_reflow", times="only_T", steps=25, **latents | {"epochs": 60, "lr": 1e-3}),
+    "latent_reflow": Reflow(teacher="latent_flow", **latents | {"epochs": 60, "lr": 1e-3}),
+    "latent_one_step": Reflow(teacher="latent_reflow", times="only_T", **latents | {"epochs": 60, "lr": 1e-3}),
     "noisy_classifier": NoisyClassifierRecipe(),
     "clean_classifier": NoisyClassifierRecipe(epochs=4, t_max=0),
     "pixel_classifier": NoisyClassifierRecipe(epochs=12, space="pixel", widths=(16, 32, 64)),
