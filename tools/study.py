@@ -1,4 +1,4 @@
-"""Write nbs/glossary.ipynb (symbols, glossary, bibliography) from the data in nbs/study, and check what the notebooks link to.
+"""Write nbs/glossary.ipynb (symbols, glossary, bibliography) and nbs/formulas.ipynb from the data in nbs/study, and check what the notebooks link to.
 
     python tools/study.py [--check]
 """
@@ -11,7 +11,6 @@ from pathlib import Path
 import yaml
 
 NBS = Path(__file__).resolve().parent.parent / "nbs"
-PAGE = NBS / "glossary.ipynb"
 LINK = re.compile(r"\]\(glossary\.ipynb#([^)]+)\)")
 PAPER = re.compile(r"\]\((https://(?:arxiv\.org|doi\.org|openreview\.net|jmlr\.org)(?:[^\s()]|\([^\s()]*\))*)\)")
 
@@ -44,9 +43,18 @@ def pages():
     yield "## Bibliography\n\n" + "\n".join(papers)
 
 
-def notebook():
+def formulas():
+    "The formula sheet's cells, as markdown: a table for each section."
+    yield ("# Formula sheet\n\n> The formulas of the course on two pages, to print; each links to the notebook that derives it.\n\n"
+           "The letters are those of the [index of symbols](glossary.ipynb). t is noisier than s; $\\xi$ is fresh noise, $\\epsilon$ the noise inside $x_t$.")
+    for section, rows in data("formulas").items():
+        lines = [f"| {name} | ${tex}$ | [{see.partition('_')[0]}]({see}.ipynb) |" for name, tex, see in rows]
+        yield f"## {section}\n\n| | | |\n|---|---|---|\n" + "\n".join(lines)
+
+
+def notebook(pages):
     "The whole notebook, as text."
-    cells = [{"cell_type": "markdown", "id": f"g{i:03}", "metadata": {}, "source": text.splitlines(keepends=True)} for i, text in enumerate(pages())]
+    cells = [{"cell_type": "markdown", "id": f"g{i:03}", "metadata": {}, "source": text.splitlines(keepends=True)} for i, text in enumerate(pages)]
     kernel = {"display_name": "python3", "language": "python", "name": "python3"}
     content = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
@@ -68,11 +76,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the page is old, or a link leads nowhere")
     args = parser.parse_args()
-    found, text = list(problems()), notebook()
-    if not args.check:
-        PAGE.write_text(text, encoding="utf-8")
-    elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
-        found.append("nbs/glossary.ipynb is older than nbs/study: run make export")
+    found = list(problems())
+    for name, cells in (("glossary", pages()), ("formulas", formulas())):
+        path, text = NBS / f"{name}.ipynb", notebook(cells)
+        if not args.check:
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            found.append(f"nbs/{name}.ipynb is older than nbs/study: run make export")
     print(*found, sep="\n")
     sys.exit(bool(found))
 
