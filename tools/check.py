@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS, LIB, BIN = ROOT / "nbs", ROOT / "diffmnist", Path(sys.executable).parent
 NOTEBOOKS = sorted(NBS.glob("*.ipynb"))
 # numbers of notebooks that take longest, longest first: they start first, so that both processes end at about the same time
-LONGEST = "02c 08b 03b 92 07a 07b 08 08a 12a 03 09 10 11 05 12 03a 07 02 08 90a 90 10a 06 04 12b 91 05a 89 05b 11a 10b 02d 04a 04b 03c 02b 02a".split()
+LONGEST = "02c 08b 03b 92 07a 07b 08 08a 12a 03 09 10 11 05 12 03a 07 02 08 90a 90 10a 06 04 12b 91 05a 89 05b 11a 07c 12c 10b 02d 04a 04b 03c 02b 02a".split()
 TEST_ENV = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg",  # two notebooks at a time, one thread each
             # glibc keeps memory that was freed: to hand large tensors back and ask for them anew takes up to a third of a network's time
             "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
@@ -111,6 +111,29 @@ def study():
     return text if code else ""
 
 
+def site():
+    "tools/docs.py leaves README.md alone, even if it is older than index.ipynb, and names all that links lead to; a stand-in takes Quarto's place."
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("nbs", "tools"):
+            shutil.copytree(ROOT / name, copy / name)
+        for name in ("settings.ini", "_quarto.yml", "README.md"):
+            shutil.copy(ROOT / name, copy)
+        os.utime(copy / "README.md", (0, 0))
+        (copy / "quarto").write_text("#!/bin/sh\nmkdir _docs && cp _quarto.yml nbdev.yml site.css *.ipynb _docs\n")
+        (copy / "quarto").chmod(0o755)
+        code, text = shell(sys.executable, copy / "tools" / "docs.py", PATH=f"{copy}{os.pathsep}{os.environ['PATH']}")
+        if code:
+            return text
+        pages = {path.stem: path.read_text(encoding="utf-8") for path in (copy / "_docs").glob("*.ipynb")}
+        names = {stem: set(re.findall(r'\{id=\\"(.+?)\\"\}', page)) for stem, page in pages.items()}
+        links = [(stem, *link) for stem, page in pages.items() for link in re.findall(r"\]\((\w+)\.ipynb#([^)]+)\)", page)]
+        dead = {f"{stem}: {to}#{place}" for stem, to, place in links if place not in names[to]}
+        if (copy / "README.md").read_bytes() != (ROOT / "README.md").read_bytes():
+            return "README.md was changed"
+        return f"dead links: {', '.join(sorted(dead))}" if dead else "" if len(pages) == len(NOTEBOOKS) else f"{len(pages)} of {len(NOTEBOOKS)} pages"
+
+
 def manifest():
     "Every shipped weight file is in the manifest with its hash, and the package stays small."
     import hashlib
@@ -118,10 +141,10 @@ def manifest():
 
     wanted = json.loads((LIB / "weights" / "manifest.json").read_text())
     found = {p.stem: hashlib.sha256(p.read_bytes()).hexdigest() for p in (LIB / "weights").glob("*.safetensors")}
-    size = sum(p.stat().st_size for p in LIB.rglob("*") if p.is_file() and "__pycache__" not in p.parts) / 1e6
+    size = sum(p.stat().st_size for p in LIB.rglob("*") if p.is_file() and "__pycache__" not in p.parts) / 2**20
     if wanted != found:
         return f"manifest and files differ: {sorted(k for k in wanted | found if wanted.get(k) != found.get(k))}"
-    return f"the package is {size:.0f} MB, more than 80" if size > 80 else ""
+    return f"the package is {size:.1f} MiB, more than 80" if size > 80 else ""
 
 
 def packaged():
@@ -196,7 +219,7 @@ def main():
     report(*timed("quick_import", quick_import))  # alone, since it is timed
     chosen = sorted((p for p in NOTEBOOKS if not args.names or p.stem in args.names), key=length)
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(timed, check.__name__, check) for check in (packaged, cleaned, imports, linted, readme, study, manifest)]
+        jobs = [pool.submit(timed, check.__name__, check) for check in (packaged, cleaned, imports, linted, readme, study, site, manifest)]
         jobs += [pool.submit(timed, path.stem, tested, path, args.flags) for path in chosen]
         for job in as_completed(jobs):
             report(*job.result())

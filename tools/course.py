@@ -6,26 +6,21 @@ Cells that carry a flag of `tst_flags` (settings.ini) are skipped unless --flags
 """
 import argparse
 import os
-import re
 import sys
 import time
 from configparser import ConfigParser
-from html import escape
-from pathlib import Path
 
 import nbformat
-from latex2mathml.converter import convert as to_mathml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
-from nbconvert import HTMLExporter
 from nbdev.clean import nbdev_clean
 from nbdev.process import first_code_ln
+from pages import NBS, PAGES, ROOT, write_pages
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parent.parent
-NBS, PAGES = ROOT / "nbs", ROOT / "_course"
 # for the kernels: glibc keeps memory that was freed, as in check.py; a network's passes take up to a third less time
 os.environ |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+os.environ["DIFFMNIST_SLOW"] = "1"  # which cells run is decided here
 
 
 def skipped_flags(wanted):
@@ -72,53 +67,6 @@ def save(path, nb):
     nbdev_clean(str(path))
 
 
-def with_mathml(text):
-    "Formulas as MathML, which browsers draw without a network; code is left alone."
-    parts = re.split(r"(```.*?```|`[^`\n]*`)", text, flags=re.S)
-    for i in range(0, len(parts), 2):
-        parts[i] = re.sub(r"\$\$(.+?)\$\$", lambda m: to_mathml(m[1].strip(), display="block"), parts[i], flags=re.S)
-        parts[i] = re.sub(r"(?<![\\$\w])\$([^$\n]+?)\$", lambda m: to_mathml(m[1].strip()), parts[i])
-    return "".join(parts)
-
-
-def for_readers(cells):
-    "The cells as a reader wants them: no hidden ones, no directives, formulas as MathML, links to pages."
-    for cell in cells:
-        lines = cell.source.splitlines()
-        directives = [line.removeprefix("#|").strip() for line in lines if line.startswith("#|")]
-        cell.source = "\n".join(line for line in lines if not line.startswith("#|"))
-        cell.metadata["alt"] = next((d.removeprefix("fig-alt:").strip() for d in directives if d.startswith("fig-alt:")), "picture drawn by the cell above")
-        if cell.cell_type == "markdown":
-            cell.source = with_mathml(re.sub(r"\]\((\w+)\.ipynb(#[^)]*)?\)", r"](\1.html\2)", cell.source))
-        if "echo: false" in directives:
-            cell.source = ""
-        if "hide" not in directives and (cell.source.strip() or cell.get("outputs")):
-            yield cell
-
-
-def write_page(path, links):
-    "One notebook as an HTML page with its pictures inside."
-    nb = nbformat.read(path, as_version=4)
-    nb.cells = list(for_readers(nb.cells))
-    exporter = HTMLExporter(mathjax_url="", require_js_url="", mermaid_js_url="", jquery_url="", sanitize_html=False,
-                            exclude_input_prompt=True, exclude_output_prompt=True)
-    body, _ = exporter.from_notebook_node(nb, {"metadata": {"name": path.stem}})
-    alts = iter([escape(c.metadata["alt"]) for c in nb.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})])
-    body = re.sub("No description has been provided for this image", lambda _: next(alts), body)  # which is what nbconvert gives all of them
-    style = "<style>main{max-width:62em;margin:0 auto;padding:0 1em}nav{padding:.7em 2em;font:14px sans-serif}nav a{margin-right:1em}</style>"
-    body = body.replace("</head>", style + "</head>", 1).replace("<main>", f"<nav>{links}</nav><main>", 1)
-    (PAGES / f"{path.stem}.html").write_text(body, encoding="utf-8")
-
-
-def write_pages(paths):
-    "All notebooks as pages; index.ipynb becomes the first one."
-    PAGES.mkdir(exist_ok=True)
-    names = {p.stem: "diffmnist" if p.stem == "index" else p.stem.split("_")[0] for p in paths}
-    links = "".join(f"<a href='{k}.html' title='{k}'>{v}</a>" for k, v in sorted(names.items(), key=lambda kv: kv[0] != "index"))
-    for p in tqdm(paths, desc="pages", unit="page"):
-        write_page(p, links)
-
-
 def main():
     parser = argparse.ArgumentParser(description="Run the course's notebooks and write pages to _course/index.html.")
     parser.add_argument("names", nargs="*", help="notebooks to run, such as 03_ddpm; all by default")
@@ -137,7 +85,7 @@ def main():
             start = time.perf_counter()
             errors.append(run_notebook(p, skipped_flags(args.flags.split()), 1))
             bar.write(f"{p.stem:35} {time.perf_counter() - start:6.1f} s  {errors[-1] or 'ok'}")
-    write_pages(paths)
+    write_pages()
     print(f"open {PAGES / 'index.html'}")
     sys.exit(any(errors))
 
