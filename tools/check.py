@@ -111,6 +111,12 @@ def study():
     return text if code else ""
 
 
+def student():
+    "The lines that the student edition leaves out stand in their cells, and filling them in gives the notebooks back."
+    code, text = shell(sys.executable, ROOT / "tools" / "student.py", "--check")
+    return text if code else ""
+
+
 def site():
     "tools/docs.py leaves README.md alone, even if it is older than index.ipynb, and names all that links lead to; a stand-in takes Quarto's place."
     with tempfile.TemporaryDirectory() as folder:
@@ -219,7 +225,7 @@ def main():
     report(*timed("quick_import", quick_import))  # alone, since it is timed
     chosen = sorted((p for p in NOTEBOOKS if not args.names or p.stem in args.names), key=length)
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(timed, check.__name__, check) for check in (packaged, cleaned, imports, linted, readme, study, site, manifest)]
+        jobs = [pool.submit(timed, check.__name__, check) for check in (packaged, cleaned, imports, linted, readme, study, student, site, manifest)]
         jobs += [pool.submit(timed, path.stem, tested, path, args.flags) for path in chosen]
         for job in as_completed(jobs):
             report(*job.result())

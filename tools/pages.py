@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from html import escape
 from pathlib import Path
@@ -230,6 +231,11 @@ def entries(page):
             elif not cell.source.startswith("#| hide"):
                 found[-1][3] += " " + re.sub(r" (?=[.,;:)])", "", " ".join((plain(part) if cell.cell_type == "markdown" else part).split()))
     return found
+
+
+def write_playground(site):
+    "The playground as a folder of a site whose pages have the notebooks' names."
+    subprocess.run([sys.executable, "-m", "diffmnist", "playground", "--out", site / "playground", "--pages", "../{}.html"], cwd=ROOT, check=True)
 
 
 def write_pages():

@@ -11,6 +11,7 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = Path("nbs") / "images"
+BADGES = " ".join(f"[![{name}]({url}/badge.svg)]({url})" for name in ("test", "docs") for url in [f"https://github.com/diffmnist/diffmnist/actions/workflows/{name}.yml"])
 
 
 def render():
@@ -18,17 +19,22 @@ def render():
     parts, pictures = [], {}
     for cell in nbformat.read(ROOT / "nbs" / "index.ipynb", as_version=4).cells:
         if cell.cell_type == "markdown":
-            parts.append(re.sub(r"\]\((\w+\.ipynb)\)", r"](nbs/\1)", cell.source))
+            parts.append(re.sub(r"\]\((\w+\.ipynb|images/\w+\.png)\)", r"](nbs/\1)", cell.source))
         elif not cell.source.startswith("#| hide"):
+            alt = re.search(r"^#\| fig-alt: (.*)", cell.source, re.M)
+            alt = alt[1] if alt else ""
             if not cell.source.startswith("#| echo: false"):
-                parts.append(f"```python\n{cell.source}\n```")
+                parts.append("```python\n" + re.sub(r"^#\|.*\n", "", cell.source, flags=re.M) + "\n```")
             for out in cell.outputs:
                 if png := out.get("data", {}).get("image/png"):
                     path = IMAGES / f"readme_{len(pictures) + 1}.png"
                     pictures[path] = base64.b64decode(png)
-                    parts.append(f"![]({path.as_posix()})")
+                    parts.append(f"![{alt}]({path.as_posix()})")
+                elif table := out.get("data", {}).get("text/markdown"):
+                    parts.append(table)
                 elif out.get("name") == "stdout":
                     parts.append(f"```\n{out.text.rstrip()}\n```")
+    parts.insert(1, BADGES)
     parts.append("<!-- made from nbs/index.ipynb by `make export`; edit the notebook -->")
     return "\n\n".join(parts) + "\n", pictures
 

@@ -41,7 +41,7 @@ def left_out(nb, entries, back=False):
     for entry in entries:
         old, new = entry["line"], blank(entry["line"], entry["say"])
         old, new = (new, old) if back else (old, new)
-        lines = cells[entry["cell"]]["source"]
+        lines = cells.get(entry["cell"], {"source": []})["source"]
         places = [i for i, line in enumerate(lines) if line.strip() == old]
         if len(places) != 1:
             raise ValueError(f"the line {old!r} stands {len(places)} times in the cell {entry['cell']}")
@@ -75,9 +75,9 @@ def write(folder):
     print(f"The student edition is in {folder}" + (f"; {kept} notebooks that were there already are as they were." if kept else "."))
 
 
-def check():
-    "What is wrong with student.yml, a line a fault."
-    for name, entries in blanks().items():
+def check(chosen=None):
+    "What is wrong with student.yml, a line a fault; of all notebooks, or of one."
+    for name, entries in ((k, v) for k, v in blanks().items() if chosen in (None, k)):
         try:
             nb = left_out(read(name), entries)
             if left_out(nb, entries, back=True) != read(name):
@@ -119,7 +119,7 @@ def main():
     parser.add_argument("--check", action="store_true", help="write nothing, check the list of lines")
     parser.add_argument("--try", dest="name", help="leave out each line of this notebook alone, and see that a cell fails")
     args = parser.parse_args()
-    faults = list(check())
+    faults = list(check(args.name))
     if not faults and args.name:
         faults = list(unnoticed(args.name))
     if faults:
