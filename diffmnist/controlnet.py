@@ -121,7 +121,7 @@ class Controlled(nn.Module):
     def stem(self, x: torch.Tensor, **images: torch.Tensor) -> tuple:
         "First features of the net and of the control: a pair, which `encode` and `bottleneck` take apart again."
         image = images.pop(self.name, None)
-        if image is None or image.shape != (len(x), 1, 28, 28):
+        if image is None or image.shape != (x.shape[0], 1, 28, 28):  # not len(x), which torch.export would take for a constant
             found = "none" if image is None else f"one of shape {tuple(image.shape)}"
             raise ValueError(f"This network takes an image {self.name!r} of shape ({len(x)}, 1, 28, 28), and got {found}.")
         return self.net.stem(x, **images), self.control.stem(x, image)

@@ -4,18 +4,24 @@
 
 # %% auto #0
 __all__ = ['DPI', 'MNIST_SHA256', 'to_unit', 'to_bytes', 'mnist', 'check_digits', 'tile', 'picture_style', 'show', 'grid_image',
-           'Batches', 'final', 'evenly_spaced', 'show_trajectory', 'default_device', 'seed_everything', 'atomic',
-           'sha256', 'read_idx', 'mnist_bytes']
+           'explore', 'Batches', 'final', 'evenly_spaced', 'show_trajectory', 'default_device', 'seed_everything',
+           'atomic', 'sha256', 'read_idx', 'mnist_bytes', 'stored_outputs', 'skip_slow_cells']
 
 # %% ../nbs/00_core.ipynb #eae65f00
 import gzip
 import hashlib
+import inspect
+import json
 import math
 import os
 import random
+import re
+import time
 from collections import deque
 from contextlib import contextmanager
+from functools import partial
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -80,13 +86,14 @@ DPI = 200  # dots to an inch of a picture
 
 
 def picture_style() -> None:
-    "For a notebook's first cell: pictures of twice the usual resolution, and type that can be read."
+    "For a notebook's first cell: pictures of twice the usual resolution, type that can be read, and slow cells that skip themselves."
     import matplotlib.pyplot as plt
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     plt.rcParams |= {"figure.dpi": DPI / 2, "savefig.dpi": DPI, "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10,
                      "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9, "axes.spines.top": False, "axes.spines.right": False}
     set_matplotlib_formats("retina")  # drawn at 200 dots to the inch, shown at 100
+    skip_slow_cells()
 
 # %% ../nbs/00_core.ipynb #21204912
 def show(
@@ -132,6 +139,40 @@ def grid_image(
 
     canvas = to_bytes(tile(x, ncol or max(1, round(len(x) ** 0.5)), fill=-0.7))
     return Image.fromarray(canvas.repeat_interleave(scale, 0).repeat_interleave(scale, 1).numpy())
+
+# %% ../nbs/00_core.ipynb #eafe54b4
+def explore(
+    draw,  # draws one figure; each of its arguments has a default, the first value of its slider
+    doing: str = "drawing",  # what to say while a slow one works
+    **ranges,  # for each argument (least, most, step), or what else ipywidgets' `interact` takes
+) -> None:
+    "Sliders above a picture, which is drawn again when they move."
+    import matplotlib.pyplot as plt
+    from IPython.display import display
+    from ipywidgets import Label, VBox, interactive
+
+    arguments = inspect.signature(draw).parameters
+    sliders = {name: interactive.widget_from_abbrev(at, arguments[name].default) for name, at in ranges.items()}
+    for name, slider in sliders.items():
+        slider.description = name
+    note, seconds = Label(), 0.0
+
+    def redraw(show):
+        "Draw, hand the figure to `show`, and decide by the time it took whether to follow a slider or to wait for its release."
+        nonlocal seconds
+        note.value, start = f"{doing} ..." if seconds > 0.2 else "", time.perf_counter()
+        draw(**{name: slider.value for name, slider in sliders.items()})
+        shown = show(plt.gcf())
+        plt.close()
+        note.value, seconds = "", time.perf_counter() - start
+        for slider in sliders.values():
+            slider.continuous_update = seconds <= 0.2
+        return shown
+
+    display(VBox([*sliders.values(), note]))
+    picture = redraw(partial(display, display_id=True))
+    for slider in sliders.values():
+        slider.observe(lambda _: redraw(picture.update), "value")
 
 # %% ../nbs/00_core.ipynb #d54f743e
 class Batches:
@@ -295,3 +336,48 @@ def mnist_bytes(
             raise FileNotFoundError(f"There is no {missing[0].with_suffix('')} (nor .gz): root must be a folder with MNIST/raw as torchvision makes it.")
         x, y = map(read_idx, paths)
     return x[:, None], y.long()
+
+# %% ../nbs/00_core.ipynb #a69773b1
+def stored_outputs(
+    path: Path,  # a notebook
+) -> dict[str, list[dict]]:  # for each code cell, known by its source, what can be displayed again
+    "The outputs in a notebook's file, without widgets, whose kernel is gone, and without the lines of cells that were skipped."
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"] if path.suffix == ".ipynb" and path.is_file() else []
+
+    def lasts(out: dict) -> bool:
+        data = out.get("data", {})
+        return "application/vnd.jupyter.widget-view+json" not in data and not "".join(data.get("text/plain", "")).startswith("Skipped")
+
+    return {"".join(cell["source"]).strip(): list(filter(lasts, cell["outputs"])) for cell in cells if cell["cell_type"] == "code"}
+
+# %% ../nbs/00_core.ipynb #477caa12
+def skip_slow_cells() -> None:
+    "In Jupyter, from now on: cells that start with `#| slow` or `#| gpu` show their stored output in place of running, unless DIFFMNIST_SLOW is set."
+    from IPython import get_ipython
+    from IPython.display import display
+
+    shell = get_ipython()
+    if shell is None or shell.find_cell_magic("skipped"):  # outside of IPython; called before
+        return
+    stored = stored_outputs(Path(os.environ.get("JPY_SESSION_NAME") or shell.user_ns.get("__vsc_ipynb_file__", "")))  # JupyterLab's, VS Code's
+
+    def skip(lines: list[str]) -> list[str]:
+        "IPython calls this with the lines of each cell before it runs them."
+        directives = {line.removeprefix("#|").strip() for line in takewhile(lambda line: line.startswith("#|"), lines)}
+        wanted = os.environ.get("DIFFMNIST_SLOW") or os.environ.get("IN_TEST")  # nbdev's tests choose their cells themselves
+        return lines if wanted or directives.isdisjoint({"slow", "gpu"}) else ["%%skipped\n", *lines]
+
+    def skipped(_, source: str) -> None:
+        "The cell magic `%%skipped`: one line in place of a cell, and the cell's stored output."
+        outputs, takes = stored.get(source.strip()), re.search(r"^# slow: ([^;\n]*)", source, re.M)
+        line = (f"Skipped ({takes[1] if takes else 'slow'}){'; its stored output follows' if outputs else ''}. "
+                "To run it: `%env DIFFMNIST_SLOW=1` in a cell, then this cell again.")
+        display({"text/plain": line, "text/markdown": f"*{line}*"}, raw=True)
+        for out in outputs or []:
+            if "text" in out:
+                print("".join(out["text"]), end="")
+            elif "data" in out:
+                display({kind: "".join(v) for kind, v in out["data"].items()}, metadata=out["metadata"], raw=True)
+
+    shell.register_magic_function(skipped, "cell", "skipped")
+    shell.input_transformers_cleanup.insert(0, skip)

@@ -22,7 +22,7 @@ def failed(
         try:
             if not bool(test(answer)):
                 wrong[sentence] = ""
-        except Exception as err:  # a wrong answer may fail in any way
+        except (Exception, SystemExit) as err:  # a wrong answer may fail in any way
             wrong[sentence] = f"{type(err).__name__}: {err}"
     return wrong
 

@@ -17,8 +17,11 @@ import yaml
 from course import NBS, ROOT, runs, skipped_flags
 from execnb.shell import CaptureShell
 
+from diffmnist.core import atomic
+
 MARK = "  # your line: "
-HEAD = re.compile(r"(?:return |yield |[\w.,*\[\]: ]+? (?:=|\+=) )?")  # what stays of a line: `x_t = alpha * x0 + ...` becomes `x_t = ...`
+# what stays of a line: `x_t = alpha * x0 + ...` becomes `x_t = ...`; mind that dots are a valid index, and do not leave one out
+HEAD = re.compile(r"""(?:return |yield |[\w.,*\[\]:"' ]+? [-+*/]?= )?""")
 
 
 def blanks():
@@ -39,6 +42,8 @@ def left_out(nb, entries, back=False):
     "The notebook with these lines left out; or, from one with blanks, with the lines put back. ValueError if a line does not stand in its cell exactly once."
     cells = {c["id"]: c for c in nb["cells"]}
     for entry in entries:
+        if not isinstance(entry["cell"], str):
+            raise ValueError(f"put the cell's ID {entry['cell']} into quotes: it looks like a number")
         old, new = entry["line"], blank(entry["line"], entry["say"])
         old, new = (new, old) if back else (old, new)
         lines = cells.get(entry["cell"], {"source": []})["source"]
@@ -57,21 +62,22 @@ def edition(name, entries):
         solving |= "## Exercises" in source.splitlines()
         if cell["cell_type"] == "code":
             cell |= {"outputs": [], "execution_count": None}
-        if not (solving and cell["cell_type"] == "code" and source.startswith("#| hide")):
+        if not (solving and cell["cell_type"] == "code" and re.match(r"(#\|.*\n)*#\| hide\n", source)):
             cells.append(cell)
     return nb | {"cells": cells}
 
 
 def write(folder):
     "Write every notebook that is not there yet; pictures that they show go with them."
-    shutil.copytree(NBS / "images", folder / "images", dirs_exist_ok=True)
+    shutil.copytree(NBS / "images", folder / "images", dirs_exist_ok=True)  # which nobody edits
     kept = 0
     for path in sorted(NBS.glob("*.ipynb")):
-        try:
-            with open(folder / path.name, "x", encoding="utf-8") as file:
-                json.dump(edition(path.stem, blanks().get(path.stem, [])), file, indent=1, ensure_ascii=False)
-        except FileExistsError:
+        if (folder / path.name).exists():
             kept += 1
+            continue
+        text = json.dumps(edition(path.stem, blanks().get(path.stem, [])), indent=1, ensure_ascii=False)
+        with atomic(folder / path.name) as tmp:
+            tmp.write_text(text, encoding="utf-8")
     print(f"The student edition is in {folder}" + (f"; {kept} notebooks that were there already are as they were." if kept else "."))
 
 
@@ -100,7 +106,8 @@ def unnoticed(name, ahead=6):
                 return cell["id"]
 
     cells = [c for c in read(name)["cells"] if c["cell_type"] == "code" and runs(argparse.Namespace(source="".join(c["source"])), skip)]
-    for i, cell in enumerate(cells):
+    last = max(i for i, cell in enumerate(cells) if cell["id"] in {entry["cell"] for entry in blanks()[name]})
+    for i, cell in enumerate(cells[: last + 1]):
         for entry in blanks()[name]:
             if entry["cell"] == cell["id"]:
                 broken = left_out({"cells": deepcopy(cells[i : i + ahead])}, [entry])["cells"]
@@ -120,6 +127,8 @@ def main():
     parser.add_argument("--try", dest="name", help="leave out each line of this notebook alone, and see that a cell fails")
     args = parser.parse_args()
     faults = list(check(args.name))
+    if args.name and args.name not in blanks():
+        faults.append(f"student.yml names no lines of {args.name}")
     if not faults and args.name:
         faults = list(unnoticed(args.name))
     if faults:
