@@ -153,6 +153,17 @@ def test_navigation_on_a_phone(browser):
     page.close()
 
 
+def test_formula_sheet(browser):
+    "the formula sheet prints on two pages, with nothing beyond the edge"
+    page = browser.new_page(viewport={"width": 718, "height": 1047})  # A4 within margins of a centimetre
+    page.emulate_media(media="print")
+    page.goto(address("formulas"))
+    wide = page.evaluate("[...document.querySelectorAll('table')].filter((e) => e.offsetWidth > e.parentElement.clientWidth).map((e) => e.innerText)")
+    found = {size: page.pdf(format=size).count(b"/Type /Page\n") for size in ("A4", "Letter")}
+    assert not wide and found == {"A4": 2, "Letter": 2}, (found, wide)
+    page.close()
+
+
 def test_light_and_dark(browser):
     "the colours follow the system, text has a contrast of at least 4.5, pictures lie on white"
     for scheme in ("light", "dark"):

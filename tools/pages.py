@@ -118,7 +118,8 @@ def prose_html(text, prose):
         if match[1] or match[2]:
             display, tex = ("block", match[1]) if match[1] else ("inline", match[2])
             tex = re.sub(r"\\[bB]igg?[lrm]?(?=\\\|)", "", tex.strip())  # latex2mathml does not know a norm's bar after \\big
-            formulas.append(f'<span class="formula {display}">{to_mathml(tex, display=display)}</span>')
+            mathml = re.sub(r"(<mi>(?:log|exp|sin|cos|tan|cot|det|min|max)</mi>)(?=<m(?!o))", r'\1<mspace width="0.17em"/>', to_mathml(tex, display=display))
+            formulas.append(f'<span class="formula {display}">{mathml}</span>')
             return f"\ue000{len(formulas) - 1}\ue001"
         return match[0]  # code, where a dollar is a dollar
 

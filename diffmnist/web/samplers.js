@@ -22,7 +22,7 @@ export function normal(random, n) {
   return Float32Array.from({ length: n }, () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()));
 }
 
-// from one noise to another along a great circle: each mixture is as likely as its ends
+// from one noise to another along a great circle: mixtures are about as long, and so about as likely, as the ends
 export function slerp(x, y, part) {
   const dot = (u, v) => u.reduce((sum, value, i) => sum + value * v[i], 0);
   const angle = Math.acos(Math.min(1, Math.max(-1, dot(x, y) / Math.sqrt(dot(x, x) * dot(y, y)))));
@@ -130,7 +130,7 @@ export function dpmSolver(f, x, sched, options) {
   }, options);
 }
 
-// Lugmayr et al. 2022: ancestral sampling that replaces the known pixels (mask 1) after every step
+// Lugmayr et al. 2022, without resampling: ancestral sampling that replaces the known pixels (mask 1) after every step
 export async function* inpaint(f, x, sched, { n, known, mask, clip = false, random }) {
   const times = grid(n, sched.T), pairs = times.map((t) => at(sched, t));
   for (let i = 0; i < n; i++) {
@@ -150,7 +150,7 @@ async function* solve(f, x, sched, velocity, { n, start = sched.T }) {
   for (let i = 0; i < n; i++) {
     const t = times[i], s = times[i + 1];
     const [v, first] = await velocity(f, x, t, s, sched.T);
-    const eps = combine(1, x, 1 - t / sched.T, first); // x_t = x0 + t/T v, and eps = x0 + v
+    const eps = combine(1, x, 1 - t / sched.T, first); // x_t = x0 + t/T v, and eps = x0 + v: at the beginning of the step
     x = combine(1, x, (s - t) / sched.T, v);
     yield { t: s, x, x0: combine(1, x, -s / sched.T, v), eps };
   }
