@@ -108,10 +108,10 @@ class Evaluate(Sampling):
             evaluate_all(self.out, self.n, self.seeds, self.fast)
             return print(f"table in {self.out}")
         pipeline = prepared(self.model, self.fast)
+        row = evaluate_model(pipeline, self.n, self.seeds, self.classifier, **options) if pipeline.generates else None  # first, since it refuses what it cannot do
         if not hasattr(pipeline.recipe, "teacher"):  # of a reflow the held-out data are pairs, which would have to be made first
             print(f"held-out loss {held_out_loss(pipeline):.4f}")
-        if pipeline.generates:
-            row = evaluate_model(pipeline, self.n, self.seeds, self.classifier, **options)
+        if row:
             sd = lambda key: f" (sd {row[f'{key}_sd']:.2f})" if self.seeds > 1 else ""
             print(f"MNIST-FID {row['fid']:.2f}{sd('fid')}, real training digits {row['reference']:.2f}{sd('reference')}; N = {row['n']}, {row['seeds']} seeds")
             shares = {key: row[key] for key in ("precision", "recall", "confident", "accuracy", "kid") if row[key] is not None}

@@ -152,7 +152,7 @@ def tds(
     for i, s in enumerate(ts[1:]):
         led, guided = x0, x0 + sigma[i] ** 2 / alpha[i] * grad
         shift = of_x0[i] * ((guided.clamp(-1, 1) if clip else guided) - x0) if s else torch.zeros_like(x)
-        noise, old = std[i] * torch.randn_like(x), twist
+        noise, old = std[i] * torch.randn_like(x), twist  # old: the twist at x_t
         x = of_x_t[i] * x + of_x0[i] * x0 + shift + noise
         p_over_q = -((2 * noise + shift) * shift).flatten(1).sum(1) / (2 * std[i] ** 2) if s else 0
         x0, twist, grad = look(x, i + 1) if s else (x, measurement.log_prob(y, x), x)

@@ -30,6 +30,7 @@ from tqdm import tqdm
 TOOLS = Path(__file__).resolve().parent
 ROOT = TOOLS.parent
 NBS, PAGES = ROOT / "nbs", ROOT / "_course"
+NAMED = re.compile(r"(?<!<msup>)(?<!<msub>)(<mi>(?:log|exp|sin|cos|tan|cot|det)</mi>)(?=<m(?!o))")  # log p needs a space that latex2mathml leaves out
 
 
 class Page(NamedTuple):
@@ -118,7 +119,7 @@ def prose_html(text, prose):
         if match[1] or match[2]:
             display, tex = ("block", match[1]) if match[1] else ("inline", match[2])
             tex = re.sub(r"\\[bB]igg?[lrm]?(?=\\\|)", "", tex.strip())  # latex2mathml does not know a norm's bar after \\big
-            mathml = re.sub(r"(<mi>(?:log|exp|sin|cos|tan|cot|det|min|max)</mi>)(?=<m(?!o))", r'\1<mspace width="0.17em"/>', to_mathml(tex, display=display))
+            mathml = re.sub(NAMED, r'\1<mspace width="0.17em"/>', to_mathml(tex, display=display))
             formulas.append(f'<span class="formula {display}">{mathml}</span>')
             return f"\ue000{len(formulas) - 1}\ue001"
         return match[0]  # code, where a dollar is a dollar
