@@ -68,7 +68,7 @@ def cfg(
     w: float,  # guidance scale, at least 0; 0: unconditional, 1: conditional
     null: int | torch.Tensor = 10,  # the label to move away from: 10 is the null token, another class a negative prompt; one or (B,)
 ) -> Predictor:  # g(x_t, t, y, **cond)
-    "Classifier-free guidance, `eps_u + w (eps_c - eps_u)`, both in one doubled batch (Ho & Salimans 2022, Eq. 6, whose scale is w - 1)."
+    "Classifier-free guidance, both predictions in one doubled batch (Ho & Salimans 2022, Eq. 6, whose scale is w - 1)."
 
     def guided(x_t, t, y, **cond):
         away, twice = torch.as_tensor(null, device=y.device).expand_as(y), {k: torch.cat([v, v]) for k, v in cond.items()}

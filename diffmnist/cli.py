@@ -108,7 +108,7 @@ class Evaluate(Sampling):
             evaluate_all(self.out, self.n, self.seeds, self.fast)
             return print(f"table in {self.out}")
         pipeline = prepared(self.model, self.fast)
-        row = evaluate_model(pipeline, self.n, self.seeds, self.classifier, **options) if pipeline.generates else None  # first, since it refuses what it cannot do
+        row = evaluate_model(pipeline, self.n, self.seeds, self.classifier, **options) if pipeline.generates else None  # first: it may refuse
         if not hasattr(pipeline.recipe, "teacher"):  # of a reflow the held-out data are pairs, which would have to be made first
             print(f"held-out loss {held_out_loss(pipeline):.4f}")
         if row:

@@ -252,7 +252,7 @@ def eps_from_v(
     f: Predictor,  # of v
     sched: Schedule,  # `linear_path(T)`
 ) -> Predictor:  # of eps
-    "The noise that a velocity implies: `eps = x_t + (1 - t/T) v`."
+    "The noise that a velocity implies."
 
     def g(x_t, t, *args, **cond):
         alpha, _ = sched.at(t, x_t)

@@ -112,7 +112,7 @@ def add_noise(
     eps: torch.Tensor,  # standard normal noise, shaped like x0
     sched: Schedule,
 ) -> torch.Tensor:  # x_t, shaped like x0
-    "`x_t = alpha_t x0 + sigma_t eps` at once (Ho et al. 2020, Eq. 4)."
+    "x_t from x0 at once, by the closed form (Ho et al. 2020, Eq. 4)."
     alpha, sigma = sched.at(t, x0)
     return alpha * x0 + sigma * eps
 
@@ -123,7 +123,7 @@ def x0_from_eps(
     eps: torch.Tensor,  # the noise in x_t, known or predicted
     sched: Schedule,
 ) -> torch.Tensor:  # x0, shaped like x_t
-    "Solve `add_noise` for x0: `(x_t - sigma_t eps) / alpha_t` (Ho et al. 2020, Eq. 15)."
+    "Solve `add_noise` for x0 (Ho et al. 2020, Eq. 15)."
     alpha, sigma = sched.at(t, x_t)
     return (x_t - sigma * eps) / alpha
 

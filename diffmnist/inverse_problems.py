@@ -150,7 +150,8 @@ def tds(
     x0, twist, grad = look(x, 0)
     log_w = twist.view(-1, P)
     for i, s in enumerate(ts[1:]):
-        led, guided = x0, x0 + sigma[i] ** 2 / alpha[i] * grad
+        led = x0
+        guided = x0 + sigma[i] ** 2 / alpha[i] * grad
         shift = of_x0[i] * ((guided.clamp(-1, 1) if clip else guided) - x0) if s else torch.zeros_like(x)
         noise, old = std[i] * torch.randn_like(x), twist  # old: the twist at x_t
         x = of_x_t[i] * x + of_x0[i] * x0 + shift + noise
