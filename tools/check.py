@@ -99,22 +99,25 @@ def linted():
     return text if code else ""
 
 
+def tool(name):
+    "What one of the tools says is wrong, asked with --check."
+    code, text = shell(sys.executable, ROOT / "tools" / f"{name}.py", "--check")
+    return text if code else ""
+
+
 def readme():
     "README.md is what index.ipynb says."
-    code, text = shell(sys.executable, ROOT / "tools" / "readme.py", "--check")
-    return text if code else ""
+    return tool("readme")
 
 
 def study():
     "The glossary is what its data say, and no link to it or to a paper leads nowhere."
-    code, text = shell(sys.executable, ROOT / "tools" / "study.py", "--check")
-    return text if code else ""
+    return tool("study")
 
 
 def student():
     "The lines that the student edition leaves out stand in their cells, and filling them in gives the notebooks back."
-    code, text = shell(sys.executable, ROOT / "tools" / "student.py", "--check")
-    return text if code else ""
+    return tool("student")
 
 
 def site():

@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbdev.clean import nbdev_clean
 from nbdev.process import first_code_ln
-from pages import NBS, PAGES, ROOT, write_pages, write_playground
+from pages import NBS, PAGES, ROOT, add_playground, write_pages
 from tqdm import tqdm
 
 # for the kernels: glibc keeps memory that was freed, as in check.py; a network's passes take up to a third less time
@@ -85,7 +85,7 @@ def main():
             start = time.perf_counter()
             errors.append(run_notebook(p, skipped_flags(args.flags.split()), 1))
             bar.write(f"{p.stem:35} {time.perf_counter() - start:6.1f} s  {errors[-1] or 'ok'}")
-    write_playground(PAGES)
+    add_playground(PAGES)
     write_pages()
     print(f"open {PAGES / 'index.html'}")
     sys.exit(any(errors))

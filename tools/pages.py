@@ -235,7 +235,7 @@ def entries(page):
     return found
 
 
-def write_playground(site):
+def add_playground(site):
     "The playground as a folder of a site whose pages have the notebooks' names."
     subprocess.run([sys.executable, "-m", "diffmnist", "playground", "--out", site / "playground", "--pages", "../{}.html"], cwd=ROOT, check=True)
 

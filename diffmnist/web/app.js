@@ -177,7 +177,7 @@ function drawPanel() {
   const drawing = new Float32Array(784).fill(-1), known = new Float32Array(784).fill(1);
   const mode = () => document.querySelector('input[name="draw-mode"]:checked').value;
   const texts = {
-    controlnet: ["Your strokes' edges", "Its edges steer a frozen network through a trained copy of its encoder.", "10_controlnet",
+    controlnet: ["Your strokes' edges", "Its edges condition a frozen network, through a trained copy of its encoder.", "10_controlnet",
                  "Draw a digit here, large and in the middle. Its edges are all that the network sees."],
     sdedit: ["Where sampling starts", "The drawing gets noise, and the sampler takes it away again: towards digits.", "12_editing",
              "Draw a crooked digit, or half of one, and move the strength."],
