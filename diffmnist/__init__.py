@@ -12,8 +12,7 @@ def _homes():
 
     found = {name.split(".")[-1]: module for module, names in d["syms"].items() if module != "diffmnist.cli" for name in names if name.count(".") == 2}
     constants = {"recipes": "zoo", "METHODS": "zoo", "SAMPLERS": "pipeline", "CONDITIONS": "conditioning", "CONTROLS": "controlnet",
-                 "TIMES": "flow_matching", "SPACINGS": "dpm_solver", "TABLE": "evaluation", "HEADLINE": "evaluation",
-                 "MNIST_SHA256": "core"}  # which the index does not hold
+                 "TIMES": "flow_matching", "SPACINGS": "dpm_solver", "TABLE": "evaluation", "HEADLINE": "evaluation"}  # which the index does not hold
     return found | {name: f"diffmnist.{module}" for name, module in constants.items()}
 
 

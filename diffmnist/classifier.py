@@ -21,17 +21,17 @@ from .recipe import Recipe
 class Classifier(nn.Module):
     "A small convolutional classifier; distributions are compared in the features of its last hidden layer."
 
-    def __init__(self, num_features: int = 128):
+    def __init__(self, num_features: int = 128, classes: int = 10):
         super().__init__()
         conv = lambda c_in, c_out: nn.Sequential(nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU())
         self.body = nn.Sequential(conv(1, 32), nn.MaxPool2d(2), conv(32, 64), conv(64, 64), nn.MaxPool2d(2),
                                   conv(64, num_features), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
                                   nn.Linear(4 * num_features, num_features), nn.ReLU())
-        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(num_features, 10))
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(num_features, classes))
         self.to(memory_format=torch.channels_last)  # faster convolutions on CPUs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        "Digits (B, 1, 28, 28) in [-1, 1] -> logits (B, 10)."
+        "Digits (B, 1, 28, 28) in [-1, 1] -> logits (B, classes)."
         return self.head(self.body(x))
 
     @torch.no_grad()
@@ -74,7 +74,7 @@ class ClassifierRecipe(Recipe):
     labels: ClassVar[bool] = True
 
     def build(self, shape: tuple[int, int, int]) -> Classifier:
-        return Classifier()
+        return Classifier(classes=self.classes)
 
     def loss(self, f: Classifier, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(f(x).float(), y)
@@ -92,11 +92,11 @@ def accuracy(
     return (classifier.predict(x) == y.cpu()).float().mean().item()
 
 # %% ../nbs/03a_classifier.ipynb #0da1f988
-def vit() -> nn.Module:
-    "A fresh classifier, digits (B, 1, 28, 28) -> logits (B, 10): a small vision transformer on patches of 4x4 pixels (Dosovitskiy et al. 2021)."
+def vit(classes: int = 10) -> nn.Module:
+    "A fresh classifier, digits (B, 1, 28, 28) -> logits (B, classes): a small vision transformer on patches of 4x4 pixels (Dosovitskiy et al. 2021)."
     from torchvision.models import VisionTransformer  # takes long to import
 
-    net = VisionTransformer(image_size=28, patch_size=4, num_layers=4, num_heads=4, hidden_dim=96, mlp_dim=192, num_classes=10)
+    net = VisionTransformer(image_size=28, patch_size=4, num_layers=4, num_heads=4, hidden_dim=96, mlp_dim=192, num_classes=classes)
     net.conv_proj = nn.Conv2d(1, 96, 4, stride=4)  # torchvision's takes three colours
     return net
 
@@ -111,7 +111,7 @@ class ViTRecipe(ClassifierRecipe):
     warmup: int = 500  # steps of linear warm-up
 
     def build(self, shape: tuple[int, int, int]) -> nn.Module:
-        return vit()
+        return vit(self.classes)
 
 
 @torch.no_grad()

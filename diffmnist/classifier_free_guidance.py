@@ -49,18 +49,18 @@ class CFG(DDPM):
         return open_space(self.space)
 
     def build(self, shape: tuple[int, int, int]) -> nn.Module:
-        return build_conditional(self.condition, shape, self.widths, self.blocks, self.dim)
+        return build_conditional(self.condition, shape, self.widths, self.blocks, self.dim, self.classes)
 
     def loss(self, f: Predictor, x0: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return eps_loss(f, x0, self.schedule, y=y)
 
     def training_loss(self, f: Predictor, x0: torch.Tensor, y: torch.Tensor, epoch: int) -> torch.Tensor:
-        return self.loss(f, x0, drop_labels(y, self.p_drop))
+        return self.loss(f, x0, drop_labels(y, self.p_drop, self.classes))
 
     def samples(self, f: Predictor, space: Space) -> torch.Tensor:
         sched, device = truncate(self.schedule), default_device()
-        x, y = torch.randn(20, *space.shape).to(device), torch.arange(10, device=device).repeat(2)
-        return space.decode(final(ddim(partial(cfg(f, self.guidance), y=y), x, sched, min(sched.T, 50), clip=space.clip)))
+        x, y = torch.randn(20, *space.shape).to(device), torch.arange(20, device=device) % self.classes
+        return space.decode(final(ddim(partial(cfg(f, self.guidance, self.classes), y=y), x, sched, min(sched.T, 50), clip=space.clip)))
 
 # %% ../nbs/07_classifier_free_guidance.ipynb #1f7c512d
 def cfg(

@@ -41,12 +41,13 @@ def classifier_guidance(
 
 # %% ../nbs/11_classifier_guidance.ipynb #1f05482d
 class NoisyClassifier(nn.Module):
-    "The encoder of a UNet with ten logits at its bottom: which digit is it, at this much noise (Dhariwal & Nichol 2021, Section 4)?"
+    "The encoder of a UNet with a logit for each class at its bottom: which digit is it, at this much noise (Dhariwal & Nichol 2021, Section 4)?"
 
     def __init__(
         self,
         shape: tuple[int, int, int] = (2, 4, 4),  # of one sample (C, H, W)
         widths: tuple[int, ...] = (64, 128),  # channels of each level
+        classes: int = 10,
     ):
         super().__init__()
         emb_dim, self.shape = 4 * widths[0], tuple(shape)
@@ -54,16 +55,16 @@ class NoisyClassifier(nn.Module):
         levels = [([Down(above, w)] if above else []) + [ResBlock(w, w, emb_dim)] for above, w in zip((None, *widths), widths)]
         self.body = Chain([layer for level in levels for layer in level] + [Attention(widths[-1]), ResBlock(widths[-1], widths[-1], emb_dim)])
         self.head = nn.Sequential(group_norm(widths[-1]), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-                                  nn.Dropout(0.2), nn.Linear(widths[-1], 10))
+                                  nn.Dropout(0.2), nn.Linear(widths[-1], classes))
 
     def forward(self, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        "x_t (B, *shape), t (B,) -> logits (B, 10)."
+        "x_t (B, *shape), t (B,) -> logits (B, classes)."
         if x_t.shape[1:] != self.shape:
             raise ValueError(f"This classifier takes (B, {', '.join(map(str, self.shape))}), not {tuple(x_t.shape)}.")
         return self.head(self.body(self.stem(x_t.to(self.stem.weight.dtype)), Cond(self.time(t))))
 
     def logp(self, x_t: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        "x_t (B, *shape), t (B,), y (B,) in 0..9 -> log p(y | x_t), (B,)."
+        "x_t (B, *shape), t (B,), y (B,) in 0..classes-1 -> log p(y | x_t), (B,)."
         return -F.cross_entropy(self(x_t, t).float(), y, reduction="none")
 
 # %% ../nbs/11_classifier_guidance.ipynb #a74b26f0
@@ -110,7 +111,7 @@ class NoisyClassifierRecipe(Recipe):
         return open_space(self.space)
 
     def build(self, shape: tuple[int, int, int]) -> NoisyClassifier:
-        return NoisyClassifier(shape, self.widths)
+        return NoisyClassifier(shape, self.widths, self.classes)
 
     def loss(self, f: NoisyClassifier, x0: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return noisy_classifier_loss(f, x0, y, self.schedule, self.t_max)

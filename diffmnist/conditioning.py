@@ -18,35 +18,37 @@ from .unet import Attention, Chain, Cond, Predictor, UNet, zero_module
 
 # %% ../nbs/02d_conditioning.ipynb #4880e35a
 class ConcatLabel(nn.Module):
-    "The class as one more input channel: a learned image for each of 0..9, and one for the null token (10)."
+    "The class as one more input channel: a learned image for each class, and one for the null token, whose number is that of classes."
 
     def __init__(
         self,
         net: Predictor,  # for images of one channel more
         size: tuple[int, int],  # height and width of the images
+        classes: int = 10,  # numbered from 0; the null token is the next number
     ):
         super().__init__()
-        self.net, self.size, self.embed = net, tuple(size), nn.Embedding(11, size[0] * size[1])
+        self.net, self.size, self.embed = net, tuple(size), nn.Embedding(classes + 1, size[0] * size[1])
 
     def forward(self, x_t: torch.Tensor, t: torch.Tensor, y: torch.Tensor, **cond: torch.Tensor) -> torch.Tensor:
-        "x_t (B, C, H, W), t (B,), y (B,) in 0..10, and what else the network takes -> like x_t."
+        "x_t (B, C, H, W), t (B,), y (B,) in 0..classes, and what else the network takes -> like x_t."
         return self.net(torch.cat([x_t, self.embed(y).view(-1, 1, *self.size)], 1), t, **cond)
 
 # %% ../nbs/02d_conditioning.ipynb #702636bd
 class TokenLabel(nn.Module):
-    "The class as learned tokens, which layers in the network read from `c.ctx`; the null token is 10."
+    "The class as learned tokens, which layers in the network read from `c.ctx`; the null token's number is that of classes."
 
     def __init__(
         self,
         net: Predictor,  # f(x_t, t, ctx), ctx (B, tokens, dim), with layers that read it
         dim: int = 128,  # width of a token
         tokens: int = 4,  # tokens a class
+        classes: int = 10,  # numbered from 0; the null token is the next number
     ):
         super().__init__()
-        self.net, self.tokens, self.embed = net, tokens, nn.Embedding(11, tokens * dim)
+        self.net, self.tokens, self.embed = net, tokens, nn.Embedding(classes + 1, tokens * dim)
 
     def forward(self, x_t: torch.Tensor, t: torch.Tensor, y: torch.Tensor, **cond: torch.Tensor) -> torch.Tensor:
-        "x_t (B, C, H, W), t (B,), y (B,) in 0..10, and what else the network takes -> like x_t."
+        "x_t (B, C, H, W), t (B,), y (B,) in 0..classes, and what else the network takes -> like x_t."
         return self.net(x_t, t, self.embed(y).unflatten(1, (self.tokens, -1)), **cond)
 
 # %% ../nbs/02d_conditioning.ipynb #f5d3d482
@@ -71,9 +73,10 @@ def concat_unet(
     shape: tuple[int, int, int],  # of one sample (C, H, W)
     widths: tuple[int, ...],  # channels of the UNet's levels
     blocks: int = 1,  # ResBlocks at the levels below the first
+    classes: int = 10,  # numbered from 0; the null token is the next number
 ) -> ConcatLabel:
     "A fresh UNet that takes the class as an input channel."
-    return ConcatLabel(UNet(widths, shape[0] + 1, shape[0], blocks=blocks), shape[1:])
+    return ConcatLabel(UNet(widths, shape[0] + 1, shape[0], blocks=blocks), shape[1:], classes)
 
 
 def attend_unet(
@@ -81,11 +84,12 @@ def attend_unet(
     widths: tuple[int, ...],  # channels of the UNet's levels
     blocks: int = 1,  # ResBlocks at the levels below the first
     dim: int = 128,  # width of a token
+    classes: int = 10,  # numbered from 0; the null token is the next number
 ) -> TokenLabel:
     "A fresh UNet that reads the class by cross-attention at every level (Rombach et al. 2022, Section 3.3)."
     cross = partial(Attention, ctx_dim=dim)
     layers = (cross,) * (len(widths) - 1) + (lambda ch: Chain([Attention(ch), cross(ch)]),)
-    return TokenLabel(UNet(widths, shape[0], shape[0], layers, blocks), dim)
+    return TokenLabel(UNet(widths, shape[0], shape[0], layers, blocks), dim, classes=classes)
 
 
 def film_unet(
@@ -93,19 +97,20 @@ def film_unet(
     widths: tuple[int, ...],  # channels of the UNet's levels
     blocks: int = 1,  # ResBlocks at the levels below the first
     dim: int = 128,  # width of the token
+    classes: int = 10,  # numbered from 0; the null token is the next number
 ) -> TokenLabel:
     "A fresh UNet whose features the class modulates at every level."
     film = partial(FiLM, ctx_dim=dim)
     layers = (film,) * (len(widths) - 1) + (lambda ch: Chain([Attention(ch), film(ch)]),)
-    return TokenLabel(UNet(widths, shape[0], shape[0], layers, blocks), dim, tokens=1)
+    return TokenLabel(UNet(widths, shape[0], shape[0], layers, blocks), dim, tokens=1, classes=classes)
 
 
 CONDITIONS = {"concat": concat_unet, "attend": attend_unet, "film": film_unet}  # builders by how the class enters
 
 
-def build_conditional(condition: str, shape: tuple[int, int, int], widths: tuple[int, ...], blocks: int = 1, dim: int = 128) -> nn.Module:
+def build_conditional(condition: str, shape: tuple[int, int, int], widths: tuple[int, ...], blocks: int = 1, dim: int = 128, classes: int = 10) -> nn.Module:
     "A fresh class-conditional UNet by the name of its condition; `dim` is the width of its tokens, if it has some."
-    return CONDITIONS[condition](shape, widths, blocks, **({} if condition == "concat" else {"dim": dim}))
+    return CONDITIONS[condition](shape, widths, blocks, classes=classes, **({} if condition == "concat" else {"dim": dim}))
 
 # %% ../nbs/02d_conditioning.ipynb #9f917d0c
 def drop_labels(
@@ -126,5 +131,5 @@ def load_conditional(
     recipe = meta.get("recipe", {})
     if recipe.get("condition") not in CONDITIONS or "shape" not in meta:
         raise ValueError(f"{path} holds no class-conditional UNet: name weights trained by the recipe CFG.")
-    net = build_conditional(recipe["condition"], tuple(meta["shape"]), tuple(recipe["widths"]), recipe["blocks"], recipe["dim"])
+    net = build_conditional(recipe["condition"], tuple(meta["shape"]), tuple(recipe["widths"]), recipe["blocks"], recipe["dim"], recipe.get("classes", 10))
     return load_weights(net, path), meta

@@ -18,12 +18,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from .conditioning import drop_labels, load_conditional
-from .core import Batches, default_device, final, mnist, to_bytes, to_unit
+from .core import Batches, default_device, final, to_bytes, to_unit
 from .ddim import ddim
 from .ddpm import DDPM, eps_loss
 from .forward_process import truncate
 from .latent_diffusion import space_of
-from .recipe import Space, mnist_batches, require
+from .pictures import data_split
+from .recipe import Space, picture_batches, require
 from .unet import Cond, Predictor, ResBlock, UNet, UNetLike, zero_module
 
 # %% ../nbs/10_controlnet.ipynb #f9bb4ad4
@@ -194,8 +195,8 @@ class ControlNetRecipe(DDPM):
     def open_space(self) -> Space:
         return space_of(self.base)
 
-    def data(self, space: Space, train: bool) -> Batches:
-        batches = mnist_batches(train, self.batch_size, self.seed, self.limit, labels=True)
+    def batches(self, space: Space, train: bool) -> Batches:
+        batches = picture_batches(train, self.batch_size, self.seed, self.limit, labels=True, data=self.data)
         x, y = batches.tensors
         batches.tensors = space.encode(x), y, to_bytes(CONTROLS[self.control](x))
         return batches
@@ -213,14 +214,14 @@ class ControlNetRecipe(DDPM):
         return f.net.control
 
     def loss(self, f: Predictor, x0: torch.Tensor, y: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        return eps_loss(f, x0, self.schedule, y=torch.full_like(y, 10), **{self.control: image})
+        return eps_loss(f, x0, self.schedule, y=torch.full_like(y, self.classes), **{self.control: image})
 
     def training_loss(self, f: Predictor, x0: torch.Tensor, y: torch.Tensor, image: torch.Tensor, epoch: int) -> torch.Tensor:
-        y, image = drop_labels(y, self.p_drop), mask_half_plane(image, self.p_mask)
+        y, image = drop_labels(y, self.p_drop, self.classes), mask_half_plane(image, self.p_mask)
         return eps_loss(f, x0, self.schedule, y=y, **{self.control: image})
 
     def samples(self, f: Predictor, space: Space) -> torch.Tensor:
         device, sched = default_device(), truncate(self.schedule)
-        image = CONTROLS[self.control](mnist(train=False)[0][:20]).to(device)
-        f = partial(f, y=torch.full((20,), 10, device=device), **{self.control: image})
-        return space.decode(final(ddim(f, torch.randn(20, *space.shape).to(device), sched, min(sched.T, 50), clip=space.clip)))
+        image = CONTROLS[self.control](data_split(self.data, train=False)[0][:20]).to(device)
+        f = partial(f, y=torch.full((len(image),), self.classes, device=device), **{self.control: image})
+        return space.decode(final(ddim(f, torch.randn(len(image), *space.shape).to(device), sched, min(sched.T, 50), clip=space.clip)))

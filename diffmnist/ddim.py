@@ -6,7 +6,7 @@
 __all__ = ['ddim', 'invert']
 
 # %% ../nbs/04_ddim.ipynb #12e5f73c
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -26,6 +26,7 @@ def ddim(
     clip: bool = True,  # clip the prediction of x0 to [-1, 1]: right for images, wrong for latents
     start: int | None = None,  # the time of x, if it is not pure noise; None: T
     times: Sequence[float] | None = None,  # instead of n and start: the times themselves, falling to 0
+    randn_like: Callable = torch.randn_like,  # draws a step's fresh noise, of the shape of its argument
 ) -> Iterator[Step]:
     "Predict x0, then move to time s, keeping as much of the old noise as eta allows (Song, Meng & Ermon 2021, Eqs. 12 and 16)."
     require("eta", eta, 0 <= eta <= 1, "between 0 and 1")
@@ -37,7 +38,7 @@ def ddim(
         eps = (x - alpha[i] * x0) / sigma[i]
         x = alpha[i + 1] * x0 + kept[i] * eps
         if eta:
-            x = x + fresh[i] * torch.randn_like(x)
+            x = x + fresh[i] * randn_like(x)
         yield Step(s, x, x0)
 
 # %% ../nbs/04_ddim.ipynb #0f9e9369

@@ -7,7 +7,7 @@ __all__ = ['stratified', 'eps_loss', 'DDPM', 'posterior_coefficients', 'posterio
            'coefficients', 'ddpm']
 
 # %% ../nbs/03_ddpm.ipynb #86c5fbf0
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NamedTuple
@@ -151,11 +151,12 @@ def ddpm(
     clip: bool = True,  # clip the prediction of x0 to [-1, 1]: right for images, wrong for latents
     start: int | None = None,  # the time of x, if it is not pure noise; None: T
     times: Sequence[float] | None = None,  # instead of n and start: the times themselves, falling to 0
+    randn_like: Callable = torch.randn_like,  # draws a step's fresh noise, of the shape of its argument
 ) -> Iterator[Step]:
     "Ancestral sampling: predict x0, then draw from q(x_s | x_t, x0) (Ho et al. 2020, Algorithm 2)."
     ts, t, alpha, sigma = coefficients(sched, x, n, start, times)
     of_x_t, of_x0, std = posterior_coefficients(alpha[:-1], sigma[:-1], alpha[1:], sigma[1:])
     for i, s in enumerate(ts[1:]):
         x0 = x0_prediction(f, x, t[i], alpha[i], sigma[i], clip)
-        x = of_x_t[i] * x + of_x0[i] * x0 + std[i] * torch.randn_like(x)
+        x = of_x_t[i] * x + of_x0[i] * x0 + std[i] * randn_like(x)
         yield Step(s, x, x0)

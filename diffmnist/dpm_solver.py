@@ -26,6 +26,7 @@ def dpm_solver(
     clip: bool = True,  # clip the prediction of x0 to [-1, 1]: right for images, wrong for latents
     start: int | None = None,  # the time of x, if it is not pure noise; None: T
     times: Sequence[float] | None = None,  # instead of n and start: the times themselves, falling to 0
+    randn_like: Callable = torch.randn_like,  # draws a step's fresh noise, of the shape of its argument
 ) -> Iterator[Step]:
     "DDIM towards an x0 extrapolated from the last two predictions: DPM-Solver++(2M) (Lu et al. 2022b, Algorithm 2); with eta = 1 its SDE version."
     require("eta", eta, 0 <= eta <= 1, "between 0 and 1")
@@ -39,7 +40,7 @@ def dpm_solver(
         d = x0 + h[i] / h[i - 1] / 2 * (x0 - before) if 0 < i and s > 0 else x0
         x = alpha[i + 1] * d + kept[i] * (x - alpha[i] * d) / sigma[i]
         if eta:
-            x = x + fresh[i] * torch.randn_like(x)
+            x = x + fresh[i] * randn_like(x)
         yield Step(s, x, x0)
 
 # %% ../nbs/04a_dpm_solver.ipynb #7378f067

@@ -6,8 +6,8 @@
 __all__ = ['TEXT_COLUMNS', 'BUDGETS', 'NOISE_SAMPLERS', 'FLOW_SAMPLERS', 'SPACINGS_AND_STARTS', 'TABLE', 'HEADLINE',
            'SamplingStats', 'timed_sampling', 'sample_metrics', 'shuffled', 'real_digits', 'training_features',
            'training_draw', 'real_reference', 'weight_files', 'training_cost', 'digest', 'arithmetic', 'sample_seed',
-           'evaluate_model', 'table_path', 'read_table', 'write_table', 'command', 'prepared', 'evaluate_all',
-           'time_rows', 'held_out_loss']
+           'evaluate_model', 'read_table', 'write_table', 'command', 'prepared', 'evaluate_all', 'time_rows',
+           'held_out_loss']
 
 # %% ../nbs/90a_evaluation.ipynb #a8ca7a60
 import csv
@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,8 +29,9 @@ from tqdm.auto import tqdm
 from .classifier import Classifier, accuracy, confident
 from .classifier_guidance import NoisyClassifier
 from .controlnet import CONTROLS
-from .core import atomic, default_device, mnist, sha256
+from .core import atomic, default_device, mnist, package_bytes, sha256
 from .metrics import fid, kid, precision_recall
+from .pictures import data_meta, data_name
 from .pipeline import Pipeline, Sampling
 from .recipe import require
 from .runs import hardware_name, weights_meta, weights_path
@@ -182,6 +182,10 @@ def evaluate_model(
 ) -> dict:  # a row: means over the seeds and standard deviations (_sd) of one seed's value; fid_all is of all samples together
     "Sample as the options say, and measure the samples beside real digits."
     options, paths = Sampling(**options), weight_files(pipeline, classifier)
+    require("n", n, 10 <= n <= 10_000, "between 10 and 10000, the number of test digits to compare with")
+    require("the model's data", data_name(pipeline.meta), pipeline.recipe.data is None, "MNIST, whose digits these metrics compare with")
+    require("label", options.label, not isinstance(options.label, tuple), "one class, or omitted")
+    require("label", options.label, (options.label or 0) <= 9, "a digit from 0 to 9")
     most = len(real_digits(options.label)[1]) // (2 if pipeline.is_controlled else 1)
     require("n", n, 10 <= n <= most, f"between 10 and {most}, the number of test digits to compare with")
     require("seeds", seeds, seeds >= 1, "at least 1")
@@ -208,21 +212,22 @@ def evaluate_model(
 TEXT_COLUMNS = {"command", "model", "sampler", "trained_on", "device", "arithmetic", "classifier", "second_classifier", "weights"}  # hold no number
 
 
-def table_path() -> Path:
-    "The table that ships with the package, made by `diffmnist evaluate --all`."
-    return Path(str(files("diffmnist"))) / "data" / "results.csv"
-
-
 def read_table(
-    path: str | Path | None = None,  # a table of your own; None: the shipped one
+    path: str | Path | None = None,  # a table of your own; None: the one that ships with the package, made by `diffmnist evaluate --all`
 ) -> list[dict]:  # a row for each command; numbers are floats, what was not measured is None
     "Read a table of results."
     value = lambda k, v: v if k in TEXT_COLUMNS else float(v) if v else None
-    with open(path or table_path(), encoding="utf-8", newline="") as f:
-        rows = list(csv.DictReader(f))
-    if rows and not {"command", "fid"} <= rows[0].keys():
-        raise ValueError(f"{path} is no table of results: its first line must name the columns, command and fid among them.")
-    return [{k: value(k, v) for k, v in row.items()} for row in rows]
+    content = package_bytes("data/results.csv") if path is None else Path(path).read_bytes()
+    try:
+        reader = csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True)
+        rows = list(reader)
+        if not {"command", "fid"} <= set(reader.fieldnames or ()):
+            raise ValueError("its first line must name the columns, command and fid among them")
+        if any(None in row or None in row.values() for row in rows):  # so csv says it
+            raise ValueError("a line has more or fewer values than the first")
+        return [{k: value(k, v) for k, v in row.items()} for row in rows]
+    except (ValueError, csv.Error) as err:
+        raise ValueError(f"{path} is no table of results: {err}.") from err
 
 
 def write_table(
@@ -321,5 +326,7 @@ def time_rows(
 
 
 def held_out_loss(pipeline: Pipeline) -> float:
-    "The recipe's loss on held-out data, measured now: on 10,000 test digits, at stratified times, under fixed noise."
-    return evaluate_loss(pipeline.net, pipeline.recipe.loss, pipeline.recipe.data(pipeline.space, train=False).to(pipeline.device))
+    "The recipe's loss on held-out data, measured now: on 10,000 test digits, or held-out pictures of one's own, at stratified times, under fixed noise."
+    learned, now = pipeline.meta.get("data"), data_meta(pipeline.recipe.data)
+    require("data", pipeline.recipe.data, learned is None or learned["sha256"] == now["sha256"], "the pictures that the model has learned; they have changed")
+    return evaluate_loss(pipeline.net, pipeline.recipe.loss, pipeline.recipe.batches(pipeline.space, train=False).to(pipeline.device))

@@ -321,14 +321,14 @@ class ClassFlow(Flow):
     shares: ClassVar[tuple[str, ...]] = ("p_drop",)
 
     def build(self, shape: tuple[int, int, int]) -> nn.Module:
-        return film_unet(shape, self.widths, self.blocks, self.dim)
+        return film_unet(shape, self.widths, self.blocks, self.dim, self.classes)
 
     def loss(self, f: Predictor, x0: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return v_loss(f, x0, self.schedule, y=y)
 
     def training_loss(self, f: Predictor, x0: torch.Tensor, y: torch.Tensor, epoch: int) -> torch.Tensor:
-        return v_loss(f, x0, self.schedule, times=TIMES[self.times], y=drop_labels(y, self.p_drop))
+        return v_loss(f, x0, self.schedule, times=TIMES[self.times], y=drop_labels(y, self.p_drop, self.classes))
 
     def samples(self, f: Predictor, space: Space) -> torch.Tensor:
-        y = torch.arange(10, device=default_device()).repeat(2)
+        y = torch.arange(20, device=default_device()) % self.classes
         return super().samples(partial(f, y=y), space, 20)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PREDICTORS', 'NETS', 'Net', 'Encoder', 'Decoder', 'WithEdges', 'open_net', 'tensor_entries', 'addresses',
-           'to_external', 'replace_all', 'export_onnx', 'export_all', 'playground_files', 'unpacked',
-           'write_playground', 'PlaygroundHandler', 'playground_server']
+           'to_external', 'replace_all', 'export_onnx', 'export_all', 'playground_files', 'write_playground',
+           'PlaygroundHandler', 'playground_server']
 
 # %% ../nbs/91a_playground.ipynb #ad00924c
 import json
@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from .core import atomic
+from .core import atomic, manifest, package_bytes
 from .recipe import require
 from .runs import weights_path
 from .vae import VAE
@@ -179,18 +179,14 @@ def export_all(
     (folder / "nets.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
 # %% ../nbs/91a_playground.ipynb #b0f4b051
-def playground_files() -> dict[str, Path]:
-    "What the page is made of: paths below its address, each with the file that holds it (compressed, if it ends in .xz)."
-    root = Path(str(files("diffmnist"))) / "web"
-    names = {name for meta in json.loads((root / "nets" / "nets.json").read_text(encoding="utf-8")).values() for name in meta["weights"]}
-    page = {p.relative_to(root).as_posix().removesuffix(".xz"): p for p in sorted(root.rglob("*")) if p.is_file()}
-    return page | {f"weights/{name}.safetensors": weights_path(name) for name in sorted(names)}
-
-
 @cache
-def unpacked(path: Path) -> bytes:
-    "What a file holds, unpacked."
-    return lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
+def playground_files() -> dict[str, bytes]:
+    "What the page is made of: paths below its address, each with what is served there; every file is checked against the package's manifest."
+    shipped = [name for name in manifest() if name.startswith("web/")]
+    unpacked = lambda name: lzma.decompress(package_bytes(name)) if name.endswith(".xz") else package_bytes(name)
+    page = {name.removeprefix("web/").removesuffix(".xz"): unpacked(name) for name in shipped}
+    weights = sorted({f"weights/{name}.safetensors" for meta in json.loads(page["nets/nets.json"]).values() for name in meta["weights"]})
+    return page | {name: package_bytes(name) for name in weights}
 
 
 def write_playground(
@@ -200,9 +196,8 @@ def write_playground(
     "The page as static files."
     require("The folder", folder, not folder.exists() or (folder / "nets" / "nets.json").is_file() or folder.is_dir() and not any(folder.iterdir()),
             "a new or empty one, or hold a playground")
-    for name, path in playground_files().items():
+    for name, body in playground_files().items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        body = unpacked(path)
         if pages and name == "index.html":
             body = body.replace(b"<html", f'<html data-pages="{escape(pages)}"'.encode(), 1)
         with atomic(folder / name) as tmp:
@@ -213,12 +208,12 @@ class PlaygroundHandler(BaseHTTPRequestHandler):
     "Answers with the files of the page, and with nothing else of this machine."
 
     protocol_version = "HTTP/1.1"
-    pages: dict[str, Path] = {}
+    pages: dict[str, bytes] = {}
 
     def do_GET(self) -> None:
         name = self.path.partition("?")[0].lstrip("/") or "index.html"
         found = name in self.pages
-        body = unpacked(self.pages[name]) if found else b"There is no such file."
+        body = self.pages.get(name, b"There is no such file.")
         kind = "application/wasm" if name.endswith(".wasm") else "text/javascript" if name.endswith("js") else mimetypes.guess_type(name)[0]
         self.send_response(200 if found else 404)
         self.send_header("Content-Type", kind or "application/octet-stream")
@@ -237,8 +232,6 @@ def playground_server(
 ) -> ThreadingHTTPServer:  # `serve_forever()` runs it
     "A server of the page for this machine only."
     handler = type("Handler", (PlaygroundHandler,), {"pages": playground_files()})
-    for path in handler.pages.values():
-        unpacked(path)  # unpacked before the first request
     try:
         return ThreadingHTTPServer(("127.0.0.1", port), handler)
     except OSError as err:

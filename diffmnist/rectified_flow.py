@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from .core import Batches, default_device, final, sha256
 from .flow_matching import TIMES, Flow, midpoint, one_step, v_loss
 from .recipe import Space, require
-from .runs import load_weights, weights_meta, weights_path
+from .runs import load_weights, tensors_sha256, weights_meta, weights_path
 from .unet import Predictor
 
 # %% ../nbs/08b_rectified_flow.ipynb #db434562
@@ -78,10 +78,10 @@ class Reflow(Flow):
     def begin(self, shape: tuple[int, int, int]) -> nn.Module:
         return load_weights(self.build(shape), weights_path(self.start or self.teacher))
 
-    def data(self, space: Space, train: bool) -> Batches:
+    def batches(self, space: Space, train: bool) -> Batches:
         path, device = weights_path(self.teacher), default_device()
         check_teacher(path, getattr(space, "path", None), self.T)
-        net, digest = load_weights(self.build(space.shape), path).to(device), sha256(path.read_bytes())
+        net, digest = load_weights(self.build(space.shape), path).to(device), tensors_sha256(path)
         bf16 = torch.autocast(device.type, torch.bfloat16, enabled=bool(self.bf16))
         sampler = lambda eps: midpoint(bf16(net), eps.to(device), self.schedule, n=self.steps)
         n = self.limit or self.pairs

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .core import Batches, check_digits, mnist_bytes
+from .core import Batches, check_digits
+from .pictures import data_split
 from .recipe import Recipe, Space
 from .unet import group_norm, zero_module
 
@@ -161,7 +162,7 @@ class VAERecipe(Recipe):
         return vae_loss(f, x, self.kl_weight * (min(1, epoch / self.kl_anneal) if self.kl_anneal else 1))
 
     def samples(self, f: VAE, space: Space) -> torch.Tensor:
-        return reconstruct(f, mnist_bytes(train=False)[0][:16])
+        return reconstruct(f, data_split(self.data, train=False)[0][:16])
 
     def finish(self, f: VAE, train: Batches) -> None:
         f.latent_std.fill_(latent_means(f, train.tensors[0]).std())
