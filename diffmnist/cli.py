@@ -29,13 +29,12 @@ from operator import or_
 from pathlib import Path
 from typing import Annotated
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import tyro
 from PIL import Image
 from tqdm.auto import tqdm
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
 import diffmnist
 from .core import atomic, evenly_spaced, grid_image, save_picture, sha256, show_trajectory, to_bytes
@@ -225,6 +224,7 @@ class Evaluate(Sampling):
         if self.all:
             require("options", "others", Sampling(**options) == Sampling() and not self.classifier, "--n, --seeds, --fast and --out only, with --all")
             check_output(self.out, (".csv",), overwrite=True)  # it grows by rows
+            require("seeds", self.seeds, self.seeds >= 1, "at least 1")
             require("n", self.n, 10 <= self.n <= 10_000, "between 10 and 10000, the number of test digits to compare with")
             evaluate_all(self.out, self.n, self.seeds, self.fast)
             return print(f"table in {self.out}")
@@ -247,8 +247,9 @@ class Evaluate(Sampling):
 class Training:
     "Where a training writes, and whether it goes on with an earlier one."
 
-    out: Path | None = None  # the run's folder; None: a new one in runs
-    resume: bool = False  # go on with the run in the folder, or with the newest one in runs, with the options that it began with
+    # help texts in full, since tyro finds no comments beside the fields of a class that is made at run time
+    out: Annotated[Path | None, arg(help="the run's folder; None: a new one in runs")] = None
+    resume: Annotated[bool, arg(help="go on with the run in the folder, or with the newest one in runs, with the options that it began with")] = False
 
     def folder(self, name: str) -> Path:
         "The folder that the options mean for this model."
@@ -267,6 +268,8 @@ def finish(folder: Path) -> None:
     "Samples of a finished run, and one trajectory."
     pipeline = load(folder / "model.safetensors")
     if pipeline.generates:
+        import matplotlib.pyplot as plt  # only here: it wants to write a cache
+
         figure = show_trajectory(pipeline.trajectory(1), title="one trajectory").figure
         save_picture(folder / "trajectory.png", figure, dpi=120, bbox_inches="tight")
         plt.close(figure)

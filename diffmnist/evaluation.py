@@ -182,13 +182,13 @@ def evaluate_model(
 ) -> dict:  # a row: means over the seeds and standard deviations (_sd) of one seed's value; fid_all is of all samples together
     "Sample as the options say, and measure the samples beside real digits."
     options, paths = Sampling(**options), weight_files(pipeline, classifier)
+    require("seeds", seeds, seeds >= 1, "at least 1")
     require("n", n, 10 <= n <= 10_000, "between 10 and 10000, the number of test digits to compare with")
     require("the model's data", data_name(pipeline.meta), pipeline.recipe.data is None, "MNIST, whose digits these metrics compare with")
     require("label", options.label, not isinstance(options.label, tuple), "one class, or omitted")
     require("label", options.label, (options.label or 0) <= 9, "a digit from 0 to 9")
     most = len(real_digits(options.label)[1]) // (2 if pipeline.is_controlled else 1)
     require("n", n, 10 <= n <= most, f"between 10 and {most}, the number of test digits to compare with")
-    require("seeds", seeds, seeds >= 1, "at least 1")
     noisy = classifier_for(pipeline).net if classifier else None
     metric_net, second = load("classifier").net, load("second_classifier").net
     runs = [sample_seed(pipeline, n, replace(options, seed=options.seed + k), noisy) for k in range(seeds)]

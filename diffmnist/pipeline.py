@@ -149,7 +149,7 @@ class Pipeline:
         return self
 
     def half(self) -> "Pipeline":
-        "Let the network compute in half precision, on a CPU in bfloat16; samplers stay in single precision."
+        "Let the network compute in half precision, on a CPU in bfloat16, elsewhere in float16; samplers stay in single precision."
         self.net = self.net.to(torch.bfloat16 if self.device.type == "cpu" else torch.float16)
         return self
 
@@ -259,9 +259,9 @@ class Pipeline:
         if not takes_label:
             return {}
         if options.label is not None:
-            labels = torch.tensor(options.label).flatten()
-            require("label", options.label, labels.max() <= last, f"from 0 to {last}, the classes of this model")
-            y = labels[rows % len(labels)]
+            labels = options.label if isinstance(options.label, tuple) else (options.label,)
+            require("label", options.label, max(labels) <= last, f"from 0 to {last}, the classes of this model")
+            y = torch.tensor(labels)[rows % len(labels)]
         if not self.is_controlled:
             return {"y": rows % (last + 1) if y is None else y}
         image = self.held_out_controls(n, y) if image is None else image

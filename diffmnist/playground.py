@@ -11,6 +11,7 @@ __all__ = ['PREDICTORS', 'NETS', 'Net', 'Encoder', 'Decoder', 'WithEdges', 'open
 import json
 import lzma
 import mimetypes
+import os
 import warnings
 from contextlib import suppress
 from functools import cache
@@ -232,7 +233,8 @@ def playground_server(
 ) -> ThreadingHTTPServer:  # `serve_forever()` runs it
     "A server of the page for this machine only."
     handler = type("Handler", (PlaygroundHandler,), {"pages": playground_files()})
+    server = type("Server", (ThreadingHTTPServer,), {"allow_reuse_address": os.name == "posix"})  # on Windows it would share the port with another program
     try:
-        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+        return server(("127.0.0.1", port), handler)
     except OSError as err:
         raise OSError(f"Port {port} is in use, or not allowed ({err.strerror}): name another, or 0 for any that is free.") from err

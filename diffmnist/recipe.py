@@ -216,7 +216,7 @@ class History:
         "Write a log of the run, a line for each epoch."
         lines = [f"{i},{a:.6g},{b:.6g}\n" for i, (a, b) in enumerate(zip(self.train, self.valid), 1)]
         with atomic(path) as tmp:
-            tmp.write_text("epoch,train,held_out\n" + "".join(lines))
+            tmp.write_text("epoch,train,held_out\n" + "".join(lines), encoding="utf-8", newline="\n")
 
     def state_dict(self) -> dict:
         return asdict(self)

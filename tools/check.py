@@ -150,9 +150,25 @@ def site():
         return f"dead links: {', '.join(sorted(dead))}" if dead else "" if len(pages) == len(NOTEBOOKS) else f"{len(pages)} of {len(NOTEBOOKS)} pages"
 
 
+def devices():
+    "All models and samplers give the CPU's digits on a stand-in for another device."
+    code, text = shell(sys.executable, ROOT / "tools" / "devices.py", **TEST_ENV)
+    return text if code else ""
+
+
 def manifest():
     "The manifest lists all that ships with the package, with its hash, and the package stays small."
     return tool("manifest")
+
+
+def faults():
+    "Bad command lines, damaged files, kills, full disks and two runs in one folder end as they should: tools/faults.py in small; it prints its counts."
+    if os.name == "nt":
+        return ""  # it forks
+    code, text = shell(sys.executable, ROOT / "tools" / "faults.py")
+    if not code:
+        print(text, end="", flush=True)
+    return text if code else ""
 
 
 def packaged():
@@ -227,7 +243,7 @@ def main():
     report(*timed("quick_import", quick_import))  # alone, since it is timed
     chosen = sorted((p for p in NOTEBOOKS if not args.names or p.stem in args.names), key=length)
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(timed, check.__name__, check) for check in (packaged, cleaned, imports, linted, readme, study, student, site, manifest)]
+        jobs = [pool.submit(timed, check.__name__, check) for check in (packaged, faults, devices, cleaned, imports, linted, readme, study, student, site, manifest)]
         jobs += [pool.submit(timed, path.stem, tested, path, args.flags) for path in chosen]
         for job in as_completed(jobs):
             report(*job.result())

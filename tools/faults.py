@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import typing
 from collections.abc import Callable, Iterator
@@ -32,10 +33,11 @@ import torch
 import torch._dynamo
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tqdm import tqdm
 
 from diffmnist import cli, core, evaluation, playground, recipe, runs, zoo
 
-TINY = zoo.DDPM(epochs=3, limit=16, batch_size=8, widths=(4, 8), T=4, warmup=1, sample_every=1)
+TINY = zoo.DDPM(epochs=2, limit=16, batch_size=8, widths=(4, 8), blocks=1, T=4, warmup=1, sample_every=1)
 WORDS = ["train", "ddpm", "--resume", "--out"]
 
 
@@ -217,7 +219,7 @@ def generated() -> Iterator[tuple]:
 def command_lines(draw: random.Random, large: bool) -> Iterator[str]:
     "Each bad line gives status 1 or 2, one line on standard error that names what is bad, and no file."
     meant, made = [(line.split(), (name,)) for line, name in MEANT], list(generated())
-    lines = meant + draw.sample(made, 300) if large else draw.sample(meant, 30) + draw.sample(made, 60)
+    lines = meant + draw.sample(made, 300) if large else draw.sample(meant, 30) + draw.sample(made, 30)
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         materials()
         for words, names in lines:
@@ -290,7 +292,7 @@ def damages(content: bytes, others: list[bytes], draw: random.Random, n: int) ->
 
 def own_files(draw: random.Random, large: bool) -> Iterator[str]:
     "Each file of a user's run is refused by name if it is damaged, and nothing is written."
-    run, n = finished_run(), 100 if large else 10
+    run, n = finished_run(), 100 if large else 5
     content = {name: (run / name).read_bytes() for name in ("model.safetensors", "checkpoint.pt", "config.json", "samples/epoch_0001.png", "log.csv")}
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         mine = Path(folder).resolve() / "run"
@@ -339,7 +341,7 @@ def mutated(meta: dict, draw: random.Random) -> dict:
 
 def headers(draw: random.Random, large: bool) -> Iterator[str]:
     "A header, or a config.json, with any value of another kind is refused by name, if it is not as good as before."
-    run, n = finished_run(), 400 if large else 60
+    run, n = finished_run(), 400 if large else 30
     net, header, config = zoo.load(run / "model.safetensors").net, runs.weights_meta(run / "model.safetensors"), json.loads((run / "config.json").read_text())
     with tempfile.TemporaryDirectory() as folder:
         path, other = Path(folder) / "model.safetensors", Path(folder) / "config.json"
@@ -429,7 +431,7 @@ def full_disks(draw: random.Random, large: bool) -> Iterator[str]:
     run = finished_run()
     whole, most = left_by(run), (run / "checkpoint.pt").stat().st_size
     limit = lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))  # such a write fails as on a full disk
-    writes = 3 * 4 + 4  # of a training: of each epoch checkpoint, log, config.json and picture; and config.json, weights, curves and summary
+    writes = TINY.epochs * 4 + 4  # of a training: of each epoch checkpoint, log, config.json and picture; and config.json, weights, curves and summary
 
     def failing(k):
         "os.fsync, which fails at the k-th file."
@@ -447,13 +449,13 @@ def full_disks(draw: random.Random, large: bool) -> Iterator[str]:
                 runs.train(TINY, folder, resume=True)
         return refused(train, (folder,))
 
-    for k in range(writes) if large else draw.sample(range(writes), 3):
+    for k in range(writes) if large else draw.sample(range(writes), 2):
         folder = Path(tempfile.mkdtemp(dir=SCRATCH.name)) / "run"
         problem = forked(lambda: starved(folder, k))
         left = [p.name for p in folder.rglob("*.tmp*")]
         problem = problem or left and f"left {left}" or forked(lambda: runs.train(TINY, folder, resume=True) and "") or difference(folder, whole)
         yield problem and f"file {k}: {problem}"
-    for _ in range(20 if large else 2):
+    for _ in range(20 if large else 1):
         folder, size = Path(tempfile.mkdtemp(dir=SCRATCH.name)) / "run", draw.randrange(most)
         problem = forked(lambda: starved(folder, None))
         left = [p.name for p in folder.rglob("*.tmp*")]
@@ -482,9 +484,9 @@ def full_disks(draw: random.Random, large: bool) -> Iterator[str]:
         size = draw.randrange(most // 20)
         yield forked(lambda: saved_over(size))
     for suffix in ("png", "jpg", "bmp", "gif", "webp") if large else ("jpg", "bmp"):
-        for size in (0, 100, 1000):
+        for size in (0, 100, 1000) if large else (100,):
             yield forked(lambda: sampled(["sample", str(run / "model.safetensors"), "--steps", "2", "--out", f"x.{suffix}"], f"x.{suffix}", size))
-    for size in (0, 1000):
+    for size in (0, 1000) if large else (100,):
         words = ["sample", str(run / "model.safetensors"), "--steps", "3", "--out", "x.png", "--animation", "x.gif"]
         yield forked(lambda: sampled(words, "x.gif", size))
 
@@ -572,6 +574,8 @@ def main() -> None:
     if unknown := set(args.parts) - set(PARTS):
         parser.error(f"no part named {', '.join(unknown)}: there are {', '.join(PARTS)}")
     torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # its own is shared with children: one that is killed would keep it
+    tqdm.monitor_interval = 0  # no second thread, which a child would not have
     bad = 0
     with SCRATCH, patch.object(recipe, "data_split", cache(recipe.data_split)):  # the digits are read once
         recipe.data_split(None, True), recipe.data_split(None, False)
