@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PICTURES', 'VERBS', 'check_output', 'check_distinct', 'check_grid', 'write_npz', 'write_pngs', 'Sample', 'Evaluate',
-           'Training', 'finish', 'run_recipe', 'train_model', 'Train', 'List', 'costs', 'Playground', 'one_line',
-           'first_sentence', 'parse', 'dispatch', 'main']
+           'Training', 'finish', 'run_recipe', 'train_model', 'Train', 'List', 'class_names', 'costs', 'Playground',
+           'one_line', 'first_sentence', 'parse', 'dispatch', 'main']
 
 # %% ../nbs/92_cli.ipynb #a7382f52
 import contextlib
@@ -57,14 +57,13 @@ def check_output(
     overwrite: bool,  # whether it may be there already
 ) -> None:
     "Refuse, before any work, an output that cannot be written, or would replace something unasked."
+    file = bool(path.suffix)
     allowed = f"a file that ends in {', '.join(filter(None, kinds))}{', or a folder' * ('' in kinds)}"
     require("The output", path, bool(path.name) and path.suffix.lower() in kinds, allowed)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {path.parent}: make it first, or name another.")
-    if path.is_dir() and (path.suffix or any(path.iterdir())):
-        raise FileExistsError(f"{path} is a folder{'' if path.suffix else ' with something in it'}: name another.")
-    if path.exists() and not path.is_dir() and not overwrite:
-        raise FileExistsError(f"{path} is there already: name another, or add --overwrite.")
+    if os.path.lexists(path) and not (file and overwrite and not path.is_dir()):  # a link that leads nowhere is something, too
+        raise FileExistsError(f"{path} is there already: name another{', or add --overwrite' * (file and not path.is_dir())}.")
     try:
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as err:
@@ -118,10 +117,9 @@ def write_pngs(
         i = 0
         for x in batches:
             for digit in to_bytes(x)[:, 0].numpy():
-                save_picture(tmp / folders[i] / f"{i:06}.png", Image.fromarray(digit))
+                Image.fromarray(digit).save(encoded := io.BytesIO(), "PNG")
+                (tmp / folders[i] / f"{i:06}.png").write_bytes(encoded.getvalue())  # Pillow itself may not notice that a disk is full
                 i += 1
-        if path.is_dir():  # empty: Windows renames nothing onto it
-            path.rmdir()
         os.umask(mask := os.umask(0))
         tmp.chmod(0o777 & ~mask)
         tmp.rename(path)
@@ -136,9 +134,9 @@ class Sample(Sampling):
     model: Positional[str]  # a name that `diffmnist list` prints, or a weight file of your own
     n: int | None = None  # number of digits; None: 64, or one of each class of a model that takes a class, if no label is given
     classifier: bool = False  # guide a model that takes no class, by the shipped classifier of noisy digits
-    edges: Path | None = None  # for a ControlNet: a picture of any size, whose edges the digits follow; None: edges of test digits
+    edges: Path | None = None  # for a ControlNet: a picture of any size, whose edges the digits follow; None: edges of held-out pictures
     seen: Path | None = None  # also a picture of what was seen in that of --edges
-    out: Path = Path("samples.png")  # a picture; or data: a file .npz (images, labels, seed, model), or a new folder of PNGs
+    out: Path = Path("samples.png")  # a picture; or data: a file .npz (images, labels, classes, seed, model), or a new folder of PNGs
     ncol: int | None = None  # digits in a row; None: a square, or up to 10 where the classes take turns
     animation: Path | None = None  # also the trajectories, as an animation such as digits.gif
     overwrite: bool = False  # replace outputs that are there already
@@ -149,8 +147,9 @@ class Sample(Sampling):
         for path, kinds in ((self.animation, (".gif",)), (self.seen, PICTURES)):
             if path:
                 check_output(path, kinds, self.overwrite)
-        check_distinct(model=Path(self.model), edges=self.edges, out=self.out, animation=self.animation, seen=self.seen)
-        require("ncol", self.ncol, self.ncol is None or self.ncol >= 1 and self.is_picture, "at least 1, for a picture")
+        check_distinct(model=weights_path(self.model), edges=self.edges, out=self.out, animation=self.animation, seen=self.seen)
+        require("ncol", self.ncol, self.ncol is None or self.ncol >= 1, "at least 1")
+        require("--ncol", self.ncol, self.ncol is None or self.is_picture, "given with a picture only")
         require("--animation", self.animation, self.animation is None or self.is_picture, "given with a picture only")
         require("--seen", self.seen, self.seen is None or self.edges is not None, "given with --edges only")
 
@@ -176,7 +175,7 @@ class Sample(Sampling):
             self.write_picture(pipeline, n, self.ncol or (min(n, 10) if turns else max(1, round(n**0.5))), given)
         else:
             self.write_data(pipeline, n, given)
-        what = "digits" if data_name(pipeline.meta) == "MNIST" else f"pictures like those of {data_name(pipeline.meta)}"
+        what = f"pictures like those of {data_name(pipeline.meta)}" if pipeline.meta.get("data") else "digits"
         print(f"{n:,} {what} in {', '.join(str(path) for path in (self.out, self.animation, self.seen) if path)}")
 
     def write_picture(self, pipeline: Pipeline, n: int, ncol: int, given: dict) -> None:
@@ -196,14 +195,15 @@ class Sample(Sampling):
     def write_data(self, pipeline: Pipeline, n: int, given: dict) -> None:
         "n digits as an .npz file, or as a folder of PNGs, one folder a class."
         free, options = shutil.disk_usage(self.out.parent).free, Sampling(**self.options())
-        require("n", n, 784 * n < free, f"at most {free // 784}, for which there is room in {self.out.parent}")
+        each = 784 if self.out.suffix else 4096  # bytes; a file takes a whole block
+        require("n", n, each * n < free, f"at most {free // each}, for which there is room in {self.out.parent}")
         y = pipeline.make_conditions(n, options, **given).get("y", torch.full((n,), -1))
         y = y.where(y < pipeline.recipe.classes, -1)  # -1: no class was asked for
         batches = pipeline.stream(n, options, **given, progress=True)
         if self.out.suffix:
-            write_npz(self.out, batches, n, labels=y, seed=self.seed, model=self.model)
+            write_npz(self.out, batches, n, labels=y, classes=class_names(pipeline.meta), seed=self.seed, model=self.model)
         else:
-            write_pngs(self.out, batches, [f"{k:0{len(str(pipeline.recipe.classes - 1))}}" if k >= 0 else "" for k in y.tolist()])
+            write_pngs(self.out, batches, [str(k) if k >= 0 else "" for k in y.tolist()])
 
 # %% ../nbs/92_cli.ipynb #53865578
 @dataclass(frozen=True, kw_only=True)
@@ -229,8 +229,12 @@ class Evaluate(Sampling):
             evaluate_all(self.out, self.n, self.seeds, self.fast)
             return print(f"table in {self.out}")
         pipeline = prepared(self.model, self.fast)
-        digits = data_name(pipeline.meta) == "MNIST"
-        row = evaluate_model(pipeline, self.n, self.seeds, self.classifier, **options) if pipeline.generates and digits else None  # first: it may refuse
+        digits = not pipeline.meta.get("data")
+        if pipeline.generates and digits:
+            row = evaluate_model(pipeline, self.n, self.seeds, self.classifier, **options)  # first: it may refuse
+        else:
+            row, plain = None, Evaluate(model=self.model, fast=self.fast)
+            require("options", "given", self == plain, "omitted: nothing is sampled, as this model generates no digits")
         if not hasattr(pipeline.recipe, "teacher"):  # of a reflow the held-out data are pairs, which would have to be made first
             print(f"held-out loss {held_out_loss(pipeline):.4f}")
         if row:
@@ -280,6 +284,10 @@ def run_recipe(name: str, recipe: Recipe, folder: Path, resume: bool) -> None:
     "Train in a folder, and say on what, and how it went."
     if recipe.data and main_process():
         print(read_pictures(recipe.data).summary(), flush=True)
+        steps = recipe.epochs * (min(len(read_pictures(recipe.data).train[0]), recipe.limit or 10**9) // recipe.batch_size)
+        if steps < 2 * recipe.warmup:
+            print(f"note: of {steps} steps in all, the learning rate rises during {recipe.warmup}: "
+                  "give a smaller --warmup or --batch-size, or more --epochs", file=sys.stderr)
     try:
         _, history = train(recipe, folder, resume)
     except KeyboardInterrupt:
@@ -326,13 +334,15 @@ class Train:
         require("the request", "neither", self.all, f"--all, or one model: {', '.join(recipes)}")
         require("processes", processes()[1], processes()[1] == 1, "one with --all: train the models one by one to use several")
         asked = {k: v for k in ("epochs", "batch_size", "limit", "data") if (v := getattr(self, k)) is not None}
+        for name, recipe in recipes.items():
+            replace(recipe, **asked).counted()  # before the first training: does every model fit the data?
         for name in training_order():
             own = {k: str(self.out / v / "model.safetensors") for k, v in recipes[name].needs().items() if v in recipes}
             folder, done = self.out / name, self.out / name / "model.safetensors"
             if done.is_file():
                 meta = weights_meta(done)
                 changed = [k for k, path in own.items() if meta.get("made_with", {}).get(k) != sha256(Path(path).read_bytes())]
-                if changed := changed + ["data"] * (meta.get("data") != data_meta(self.data)):
+                if changed := changed + ["data"] * ((meta.get("data") or {}).get("sha256") != (data_meta(self.data) or {}).get("sha256")):
                     raise ValueError(f"{folder} was trained with another {', '.join(changed)}: move it away, and it is trained anew.")
                 if load(done).generates and not (folder / "final.png").is_file():  # it was stopped after its training
                     finish(folder)
@@ -347,20 +357,26 @@ class List:
     "List the models: what they are, what their training cost, and their lowest MNIST-FID in the table of results; and those of your own in runs."
 
     def run(self) -> None:
-        print(f"{'model':17}{'recipe':22}{'parameters':>10} {'epochs':>6} {'minutes':>7} {'held out':>8} {'best FID':>9}  starts from")
+        print(f"{'model':19}{'recipe':22}{'parameters':>10} {'epochs':>6} {'minutes':>7} {'held out':>8} {'best FID':>9}  starts from")
         for name in training_order():
             if not (weights_dir() / f"{name}.safetensors").is_file():
-                print(f"{name:17}{type(recipes[name]).__name__:22}no weights ship: diffmnist train {name}")
+                print(f"{name:19}{type(recipes[name]).__name__:22}no weights ship: diffmnist train {name}")
                 continue
             meta, own = weights_meta(weights_path(name)), digest(weights_path(name))
             fids = [f"{r['fid']:.2f}" for r in read_table() if r["model"] == name and r["weights"].startswith(own) and r["sampler"] != "prior"]
-            print(f"{name:17}{costs(meta)} {min(fids, key=float, default='-'):>9}  {', '.join(recipes[name].needs().values())}")
+            print(f"{name:19}{costs(meta)} {min(fids, key=float, default='-'):>9}  {', '.join(recipes[name].needs().values())}")
         for path in sorted(Path("runs").glob("**/model.safetensors")):
             try:
                 meta = weights_meta(path)
-                print(f"{path}, learned from {data_name(meta)}:\n{'':17}{costs(meta)}")
+                print(f"{path}, learned from {data_name(meta)}, {', '.join(f'{i} {name}' for i, name in enumerate(class_names(meta))) or 'no classes'}:"
+                      f"\n{'':19}{costs(meta)}")
             except (ValueError, OSError) as err:
                 print(one_line(str(err)))
+
+
+def class_names(meta: dict) -> list[str]:
+    "The classes of what a model has learned, in the order of their numbers."
+    return meta["data"]["classes"] if meta.get("data") else [str(digit) for digit in range(10)]
 
 
 def costs(meta: dict) -> str:
@@ -435,6 +451,9 @@ def main(
     words: list[str] | None = None,  # the words after `diffmnist`; None: those of the shell
 ) -> int:  # exit status: 0 done, 1 failed, 2 not understood, 130 interrupted
     "The command `diffmnist`; whatever goes wrong is said in one line."
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
     try:
         dispatch(sys.argv[1:] if words is None else list(words))
         sys.stdout.flush()

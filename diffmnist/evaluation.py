@@ -184,9 +184,9 @@ def evaluate_model(
     options, paths = Sampling(**options), weight_files(pipeline, classifier)
     require("seeds", seeds, seeds >= 1, "at least 1")
     require("n", n, 10 <= n <= 10_000, "between 10 and 10000, the number of test digits to compare with")
-    require("the model's data", data_name(pipeline.meta), pipeline.recipe.data is None, "MNIST, whose digits these metrics compare with")
-    require("label", options.label, not isinstance(options.label, tuple), "one class, or omitted")
-    require("label", options.label, (options.label or 0) <= 9, "a digit from 0 to 9")
+    if pipeline.meta.get("data"):
+        raise ValueError(f"These metrics compare with MNIST's digits, and {pipeline.path} has learned other pictures ({data_name(pipeline.meta)}).")
+    require("label", options.label, options.label is None or isinstance(options.label, int) and options.label <= 9, "one class, a digit from 0 to 9")
     most = len(real_digits(options.label)[1]) // (2 if pipeline.is_controlled else 1)
     require("n", n, 10 <= n <= most, f"between 10 and {most}, the number of test digits to compare with")
     noisy = classifier_for(pipeline).net if classifier else None

@@ -11,6 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
+from numbers import Integral
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -65,8 +66,8 @@ class Sampling:
     seed: int = 0  # of the noise
 
     def __post_init__(self):
-        whole = lambda value, least, most=float("inf"): value is None or isinstance(value, int) and least <= value <= most
-        labels = self.label if isinstance(self.label, tuple) else (self.label,)
+        whole = lambda value, least, most=float("inf"): value is None or isinstance(value, Integral) and least <= value <= most
+        labels = self.label if isinstance(self.label, (tuple, list)) else (self.label,)
         require("label", self.label, len(labels) > 0 and all(whole(label, 0) for label in labels), "a class, or several: whole numbers from 0")
         require("seed", self.seed, whole(self.seed, 0, 2**63 - 1), "a whole number from 0 to 2**63 - 1")
         require("guidance", self.guidance, self.guidance is None or 0 <= self.guidance < float("inf"), "a number of at least 0")
@@ -243,7 +244,7 @@ class Pipeline:
         n: int,  # how many digits
         options: Sampling,
         classifier: NoisyClassifier | None = None,  # guides a model that takes no class
-        image: torch.Tensor | None = None,  # for a ControlNet: control images (n or 1, 1, 28, 28); None: those of the test digits
+        image: torch.Tensor | None = None,  # for a ControlNet: control images (n or 1, 1, 28, 28); None: those of held-out pictures
         y: torch.Tensor | None = None,  # classes of one's own (n,), instead of a label
     ) -> dict:
         "What the network takes besides noise and time: y (n,), and of a ControlNet the control images (n, 1, 28, 28)."
@@ -259,7 +260,7 @@ class Pipeline:
         if not takes_label:
             return {}
         if options.label is not None:
-            labels = options.label if isinstance(options.label, tuple) else (options.label,)
+            labels = options.label if isinstance(options.label, (tuple, list)) else (options.label,)
             require("label", options.label, max(labels) <= last, f"from 0 to {last}, the classes of this model")
             y = torch.tensor(labels)[rows % len(labels)]
         if not self.is_controlled:
@@ -286,7 +287,7 @@ class Pipeline:
         n: int,  # how many digits
         options: Sampling,
         classifier: NoisyClassifier | None = None,  # guides a model that takes no class
-        image: torch.Tensor | None = None,  # for a ControlNet: control images (n or 1, 1, 28, 28); None: those of the test digits
+        image: torch.Tensor | None = None,  # for a ControlNet: control images (n or 1, 1, 28, 28); None: those of held-out pictures
         batch_size: int = 250,  # how many at once
         y: torch.Tensor | None = None,  # classes of one's own (n,), instead of a label
     ) -> Iterator[Iterator[Step]]:
@@ -308,7 +309,7 @@ class Pipeline:
         n: int = 16,  # how many digits
         *,
         classifier: NoisyClassifier | None = None,  # guides a model that takes no class
-        image: torch.Tensor | None = None,  # for a ControlNet: control images (n or 1, 1, 28, 28); None: those of the test digits
+        image: torch.Tensor | None = None,  # for a ControlNet: control images (n or 1, 1, 28, 28); None: those of held-out pictures
         batch_size: int = 250,  # how many at once
         y: torch.Tensor | None = None,  # classes of one's own (n,), instead of a label
         progress: bool = False,  # show a bar

@@ -127,6 +127,8 @@ class Recipe:
         found = ("0",) * 10 if self.data is None else read_pictures(self.data).classes
         require("data", self.data, bool(found) or not self.labels, "a folder with a folder for each class, for a model that learns classes")
         require("classes", self.classes, self.classes in (10, len(found)), f"the number of classes in the data, {len(found)}")
+        most = min(len(data_split(self.data, train=True)[0]), self.limit or 60_000) if self.data else self.batch_size
+        require("batch_size", self.batch_size, self.batch_size <= most, f"at most {most}, the number of training pictures")
         return replace(self, classes=len(found) or 10)
 
     def batches(self, space: Space, train: bool) -> Batches:

@@ -30,7 +30,7 @@ from torch import nn
 
 from .core import Batches, atomic, default_device, grid_image, manifest, package_bytes, package_file, save_picture, seal, sha256, unseal
 from .pictures import data_meta, data_name
-from .recipe import History, Recipe, Space, fit, require
+from .recipe import History, Recipe, Space, fit
 
 # %% ../nbs/02c_runs.ipynb #38305202
 def save_checkpoint(path: Path, state: dict) -> None:
@@ -99,7 +99,7 @@ def hardware_name(device: torch.device) -> str:
 def git_commit() -> str:
     "The commit of the repository that the package lies in, or 'unknown'."
     try:
-        run = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=files("diffmnist"), capture_output=True, text=True)
+        run = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=files("diffmnist"), capture_output=True, encoding="utf-8")
         return run.stdout.strip() or "unknown"
     except OSError:
         return "unknown"
@@ -208,14 +208,15 @@ def check_data(recipe: Recipe) -> None:
     for name, weights in recipe.needs().items():
         theirs, own = weights_meta(weights_path(weights)), {"data": data_meta(recipe.data)}
         same = (theirs.get("data") or {}).get("sha256") == (own["data"] or {}).get("sha256")
-        require(name, weights, same or name == "start", f"weights that learned {data_name(own)}, not {data_name(theirs)}: train them first with the same data")
+        if not same and name != "start":
+            raise ValueError(f"{name} {weights} has learned other data ({data_name(theirs)}) than these ({data_name(own)}): train its weights first, with the same data.")
 
 
 def write_config(recipe: Recipe, out: Path) -> None:
     "Say in the run's `config.json` what is trained in this folder."
     where = {"device": hardware_name(default_device()), "commit": git_commit(), "written": time.strftime("%Y-%m-%d %H:%M:%S")}
     with atomic(out / "config.json") as tmp:
-        tmp.write_text(json.dumps(describe(recipe) | where, indent=1) + "\n")
+        tmp.write_text(json.dumps(describe(recipe) | where, indent=1) + "\n", encoding="utf-8")
 
 
 def check_folder(recipe: Recipe, out: Path) -> None:
@@ -252,7 +253,7 @@ def save_run(recipe: Recipe, model: nn.Module, history: History, space: Space, o
     with atomic(out / "summary.txt") as tmp:
         tmp.write_text(f"{about['method']}: {meta['parameters']:,} parameters, {meta['device']}, commit {meta['commit']}\n"
                        f"{len(history.train)} epochs, {history.seconds / len(history.train):.1f} s each\n"
-                       f"loss {history.train[-1]:.4f} in training, {history.valid[-1]:.4f} held out\n")
+                       f"loss {history.train[-1]:.4f} in training, {history.valid[-1]:.4f} held out\n", encoding="utf-8")
 
 # %% ../nbs/02c_runs.ipynb #8e196e7f
 def processes() -> tuple[int, int]:  # this one's number, and how many there are

@@ -22,7 +22,7 @@ from .flow_matching import ClassFlow, Flow
 from .latent_diffusion import LatentDDPM, LatentSpace, space_of
 from .pictures import data_name
 from .pipeline import Pipeline
-from .recipe import Recipe, require
+from .recipe import Recipe
 from .rectified_flow import Reflow
 from .runs import load_weights, weights_meta, weights_path
 from .vae import VAERecipe
@@ -95,7 +95,8 @@ def classifier_for(
     pipeline: Pipeline,  # of an unconditional diffusion model
 ) -> Pipeline:
     "The shipped classifier that can guide this model: one of the same latents or of pixels, and over the same times; of digits."
-    require("the model's data", data_name(pipeline.meta), pipeline.recipe.data is None, "MNIST: the shipped classifiers know digits only")
+    if pipeline.meta.get("data"):
+        raise ValueError(f"The shipped classifiers know digits only, and this model has learned other pictures ({data_name(pipeline.meta)}).")
     for name in ("noisy_classifier", "pixel_classifier"):
         meta = weights_meta(weights_path(name))
         if (meta.get("vae"), meta["recipe"]["T"]) == (pipeline.meta.get("vae"), getattr(pipeline.recipe, "T", None)) and pipeline.recipe.predicts == "eps":

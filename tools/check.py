@@ -243,7 +243,8 @@ def main():
     report(*timed("quick_import", quick_import))  # alone, since it is timed
     chosen = sorted((p for p in NOTEBOOKS if not args.names or p.stem in args.names), key=length)
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(timed, check.__name__, check) for check in (packaged, faults, devices, cleaned, imports, linted, readme, study, student, site, manifest)]
+        checks = (packaged, faults, devices, cleaned, imports, linted, readme, study, student, site, manifest)
+        jobs = [pool.submit(timed, check.__name__, check) for check in checks]
         jobs += [pool.submit(timed, path.stem, tested, path, args.flags) for path in chosen]
         for job in as_completed(jobs):
             report(*job.result())

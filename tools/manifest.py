@@ -18,7 +18,7 @@ def shipped():
     config = ConfigParser(delimiters=["="])
     config.read(ROOT / "settings.ini", encoding="utf-8")
     found = {p for pattern in config["DEFAULT"]["package_data"].split() for p in LIB.glob(pattern) if p.is_file()}
-    return sorted(found - {LIB / "manifest.txt"})
+    return sorted(found - {LIB / "manifest.txt"}, key=lambda path: path.as_posix())  # Windows would ignore case
 
 
 def manifest():
