@@ -334,7 +334,7 @@ class Train:
         require("the request", "neither", self.all, f"--all, or one model: {', '.join(recipes)}")
         require("processes", processes()[1], processes()[1] == 1, "one with --all: train the models one by one to use several")
         asked = {k: v for k in ("epochs", "batch_size", "limit", "data") if (v := getattr(self, k)) is not None}
-        for name, recipe in recipes.items():
+        for recipe in recipes.values():
             replace(recipe, **asked).counted()  # before the first training: does every model fit the data?
         for name in training_order():
             own = {k: str(self.out / v / "model.safetensors") for k, v in recipes[name].needs().items() if v in recipes}

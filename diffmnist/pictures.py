@@ -87,9 +87,8 @@ class Pictures(NamedTuple):
         "What was found, in a sentence."
         counts = torch.cat([self.train[1], self.test[1]]).bincount(minlength=len(self.classes)).tolist()
         each = f"; classes: {', '.join(f'{i} {c} ({n:,})' for i, (c, n) in enumerate(zip(self.classes, counts)))}" if self.classes else ""
-        reasons = [f"{reason} ({n:,}, such as {next(f for f, r in self.refused.items() if r == reason)})"
-                   for reason, n in Counter(self.refused.values()).items()]
-        refused = f"; refused: {'; '.join(reasons)}" if reasons else ""
+        reasons = [f"{n:,} {reason}, such as {next(f for f, r in self.refused.items() if r == reason)}" for reason, n in Counter(self.refused.values()).items()]
+        refused = f"; left out: {'; '.join(reasons)}" if reasons else ""
         return f"{self.name}: {sum(counts):,} pictures, {len(self.test[1]):,} of them held out{each}{refused}."
 
 
@@ -114,10 +113,8 @@ def read_files(
         name = path.relative_to(folder).as_posix()
         try:
             found.append((name.partition("/")[0] if files else "", read_picture(path)))
-        except OSError:
-            refused[name] = "cannot be read"
-        except ValueError as err:
-            refused[name] = str(err).removeprefix(str(path)).partition(":")[0].strip().rstrip(".")
+        except (OSError, ValueError) as err:
+            refused[name] = "that cannot be read as pictures" if "too large" not in str(err) else "too large"
     return found, refused | {p.name: "in no folder of a class" for p in loose if files}
 
 
@@ -154,7 +151,7 @@ def read_folder(
     classes = sorted(names[0] | names[1], key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
     if not classes or names[0] != names[1]:
         few = f"too few pictures of {', '.join(sorted(names[0] ^ names[1]))}".removesuffix(" of ") if classes else "no pictures"
-        why = "".join(f"; {name}: {reason}" for name, reason in list(refused.items())[:1])
+        why = f"; {len(refused)} files cannot be used, such as {next(iter(refused))}" if refused else ""
         raise ValueError(f"{folder} holds {few}: there must be at least two of each class, or one in each of train and test{why}.")
     return Pictures(folder.name, tuple(classes) if classes != [""] else (), to_tensors(train, classes), to_tensors(test, classes), refused)
 

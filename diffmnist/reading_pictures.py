@@ -159,9 +159,9 @@ def refusal(
     if found.contrast < 8 * found.noise:
         return f"{what} has {found.contrast / found.noise:.1f} times the standard deviation of all else, less than 8 times: noise or a texture."
     if found.opposite > 0.03:
-        return f"{what} is partly lighter and partly darker than its background: a photograph, or the end of a sheet."
+        return f"{what} is partly lighter and partly darker than its background: a photograph, or the edge of a sheet."
     if frame.sum() > 0.1 * mask.sum():
-        return f"{what} lies along the frame: a shadow or the end of a sheet."
+        return f"{what} lies along the frame: a shadow or the edge of a sheet."
     if crossings > 5:
         return f"{what} crosses the frame at {crossings} places: ruled lines or a pattern."
     if found.parts > 20:
@@ -208,7 +208,7 @@ def reading(
             return Reading(picture, strokes, digit, torch.where(torch.from_numpy(digit > 127), 1.0, -1.0)[None, None], "")
     else:
         found = find_strokes(picture)
-        if why := refusal(found) or sheet_in(picture):
+        if why := sheet_in(picture) or refusal(found):
             return Reading(picture, found.greys, np.zeros((28, 28), np.float32), -torch.ones(1, 1, 28, 28), why)
         strokes, digit = found.greys, like_mnist(found.greys)
     edges = canny(torch.from_numpy(digit.round().astype(np.uint8))[None, None])

@@ -209,7 +209,8 @@ def check_data(recipe: Recipe) -> None:
         theirs, own = weights_meta(weights_path(weights)), {"data": data_meta(recipe.data)}
         same = (theirs.get("data") or {}).get("sha256") == (own["data"] or {}).get("sha256")
         if not same and name != "start":
-            raise ValueError(f"{name} {weights} has learned other data ({data_name(theirs)}) than these ({data_name(own)}): train its weights first, with the same data.")
+            raise ValueError(f"{name} {weights} has learned other data ({data_name(theirs)}) than these ({data_name(own)}): "
+                             "train its weights first, with the same data.")
 
 
 def write_config(recipe: Recipe, out: Path) -> None:
