@@ -14,6 +14,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -42,9 +43,9 @@ from .evaluation import digest, evaluate_all, evaluate_model, held_out_loss, pre
 from .pictures import data_meta, data_name, read_pictures
 from .pipeline import Pipeline, Sampling
 from .playground import playground_server, write_playground
-from .reading_pictures import read_edges, seen
+from .reading_pictures import read_edges, reading, seen
 from .recipe import Recipe, require
-from .runs import main_process, processes, read_json, train, weights_dir, weights_meta, weights_path
+from .runs import locked, main_process, processes, read_json, train, weights_dir, weights_meta, weights_path
 from .zoo import classifier_for, load, recipe_from, recipes, training_order
 
 # %% ../nbs/92_cli.ipynb #9a4e4271
@@ -167,6 +168,8 @@ class Sample(Sampling):
         if self.seen:  # even if it is refused
             save_picture(self.seen, seen(self.edges))
         given = {"classifier": classifier, "image": read_edges(self.edges) if self.edges else None}
+        if self.edges and (parts := reading(self.edges).parts) > 1:
+            print(f"note: {parts} separate parts were found in {self.edges}: --seen shows them", file=sys.stderr)
         turns = self.label is None and (pipeline.recipe.labels or self.classifier)
         n = self.n if self.n is not None else pipeline.recipe.classes if turns else 64
         require("n", n, 1 <= n < 2**40, "a whole number of at least 1, and below 2**40")
@@ -274,10 +277,11 @@ def finish(folder: Path) -> None:
     if pipeline.generates:
         import matplotlib.pyplot as plt  # only here: it wants to write a cache
 
-        figure = show_trajectory(pipeline.trajectory(1), title="one trajectory").figure
-        save_picture(folder / "trajectory.png", figure, dpi=120, bbox_inches="tight")
-        plt.close(figure)
-        save_picture(folder / "final.png", grid_image(pipeline.sample(64)))
+        with locked(folder):
+            figure = show_trajectory(pipeline.trajectory(1), title="one trajectory").figure
+            save_picture(folder / "trajectory.png", figure, dpi=120, bbox_inches="tight")
+            plt.close(figure)
+            save_picture(folder / "final.png", grid_image(pipeline.sample(64)))
 
 
 def run_recipe(name: str, recipe: Recipe, folder: Path, resume: bool) -> None:
@@ -341,7 +345,8 @@ class Train:
             folder, done = self.out / name, self.out / name / "model.safetensors"
             if done.is_file():
                 meta = weights_meta(done)
-                changed = [k for k, path in own.items() if meta.get("made_with", {}).get(k) != sha256(Path(path).read_bytes())]
+                changed = [k for k in ("epochs", "batch_size", "limit") if k in asked and meta["recipe"].get(k) != asked[k]]
+                changed += [k for k, path in own.items() if meta.get("made_with", {}).get(k) != sha256(Path(path).read_bytes())]
                 if changed := changed + ["data"] * ((meta.get("data") or {}).get("sha256") != (data_meta(self.data) or {}).get("sha256")):
                     raise ValueError(f"{folder} was trained with another {', '.join(changed)}: move it away, and it is trained anew.")
                 if load(done).generates and not (folder / "final.png").is_file():  # it was stopped after its training
@@ -368,6 +373,7 @@ class List:
         for path in sorted(Path("runs").glob("**/model.safetensors")):
             try:
                 meta = weights_meta(path)
+                require("The header", path, "recipe" in meta, "one that says by which recipe it was trained")
                 print(f"{path}, learned from {data_name(meta)}, {', '.join(f'{i} {name}' for i, name in enumerate(class_names(meta))) or 'no classes'}:"
                       f"\n{'':19}{costs(meta)}")
             except (ValueError, OSError) as err:
@@ -382,7 +388,7 @@ def class_names(meta: dict) -> list[str]:
 def costs(meta: dict) -> str:
     "A model's recipe, and what its training cost and reached, by its header."
     recipe, history = meta.get("recipe", {}), meta.get("history", {})
-    return (f"{meta.get('method', '?'):22}{meta.get('parameters', 0):>10,} {recipe.get('epochs', 0):>6} {history.get('seconds', 0) / 60:>7.0f} "
+    return (f"{meta.get('method', '?'):22}{meta.get('parameters', 0):>10,} {str(recipe.get('epochs', '?')):>6} {history.get('seconds', 0) / 60:>7.0f} "
             f"{(history.get('valid') or [float('nan')])[-1]:>8.4f}")
 
 # %% ../nbs/92_cli.ipynb #ba5728fe
@@ -454,6 +460,8 @@ def main(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
+    if words is None:  # a process of its own: what ends it leaves nothing half-written
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         dispatch(sys.argv[1:] if words is None else list(words))
         sys.stdout.flush()

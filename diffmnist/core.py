@@ -58,7 +58,7 @@ def check_digits(x: torch.Tensor) -> None:
     "Raise an error unless x are digits (N, 1, 28, 28), floats in [-1, 1] or bytes."
     if x.ndim != 4 or x.shape[1:] != (1, 28, 28):
         raise ValueError(f"Digits must be (N, 1, 28, 28), not {tuple(x.shape)}.")
-    if x.dtype != torch.uint8 and len(x) and x.abs().max() > 10:  # samplers overshoot a little
+    if x.dtype != torch.uint8 and len(x) and not x.abs().max() <= 10:  # samplers overshoot a little; NaN is refused, too
         raise ValueError(f"Digits must lie in [-1, 1], not between {x.min():g} and {x.max():g}: `to_unit` maps bytes.")
 
 # %% ../nbs/00_core.ipynb #317bb624
@@ -248,8 +248,10 @@ def default_device() -> torch.device:
     "The best device of this machine: CUDA, then Apple's MPS, then the CPU; `DIFFMNIST_DEVICE` overrides it."
     if name := os.environ.get("DIFFMNIST_DEVICE"):
         try:
-            return torch.empty(0, device=name).device
-        except (RuntimeError, AssertionError, NotImplementedError) as err:
+            probe = torch.zeros(1, device=name)
+            float(probe)  # the device meta holds no values
+            return probe.device
+        except (RuntimeError, AssertionError, NotImplementedError, ModuleNotFoundError) as err:
             raise ValueError(f"DIFFMNIST_DEVICE={name} is no device of this machine: use cpu, cuda or mps.") from err
     if torch.cuda.is_available():
         return torch.device("cuda")  # accelerate gives each of several processes a GPU of its own

@@ -141,6 +141,9 @@ def find_strokes(
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     areas = stats[:, cv2.CC_STAT_AREA] * (np.arange(len(stats)) > 0)
     large = areas >= 0.02 * areas.max()
+    at_frame = np.isin(np.arange(len(stats)), np.concatenate([labels[[0, -1]].ravel(), labels[:, [0, -1]].ravel()]))
+    if areas[large & ~at_frame].sum() > areas[large & at_frame].sum():  # a drawing inside has no part that touches the frame, such as a margin line
+        large &= ~at_frame
     mask = large[labels]
     greys = np.where(grown(mask), strength.clip(0, contrast) * 255 / max(contrast, 1e-9), 0).astype(np.float32)
     return Strokes(greys, int(large.sum()), mask, float(contrast), float(noise), float(opposite.sum() / mask.sum()))
@@ -195,6 +198,7 @@ class Reading(NamedTuple):
     digit: np.ndarray  # (28, 28); zeros if refused
     edges: torch.Tensor  # (1, 1, 28, 28)
     refused: str  # why; "": it was not
+    parts: int = 1  # how many separate strokes were found
 
 
 def reading(
@@ -203,17 +207,18 @@ def reading(
     "Find the strokes of a picture, fit them like MNIST's digits, and find their edges; 28x28 pixels are left as they are."
     picture = colours_of(path)
     if picture.shape[:2] == (28, 28):
-        digit = strokes = grey_of(path)
+        digit, parts = grey_of(path), 1
+        strokes = digit
         if len(np.unique(digit)) == 2:  # edges already
             return Reading(picture, strokes, digit, torch.where(torch.from_numpy(digit > 127), 1.0, -1.0)[None, None], "")
     else:
         found = find_strokes(picture)
         if why := sheet_in(picture) or refusal(found):
             return Reading(picture, found.greys, np.zeros((28, 28), np.float32), -torch.ones(1, 1, 28, 28), why)
-        strokes, digit = found.greys, like_mnist(found.greys)
+        strokes, digit, parts = found.greys, like_mnist(found.greys), found.parts
     edges = canny(torch.from_numpy(digit.round().astype(np.uint8))[None, None])
     why = "" if (edges > 0).any() else "shows no edges: it needs clear light lines or shapes on a dark background, or dark ones on a light background."
-    return Reading(picture, strokes, digit, edges, why)
+    return Reading(picture, strokes, digit, edges, why, parts)
 
 
 def read_edges(

@@ -35,7 +35,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
-from diffmnist import cli, core, evaluation, playground, recipe, runs, zoo
+from diffmnist import cli, core, evaluation, pictures, playground, recipe, runs, zoo
 
 TINY = zoo.DDPM(epochs=2, limit=16, batch_size=8, widths=(4, 8), blocks=1, T=4, warmup=1, sample_every=1)
 WORDS = ["train", "ddpm", "--resume", "--out"]
@@ -276,7 +276,8 @@ def bundled_files(draw: random.Random, large: bool) -> Iterator[str]:
 def finished_run() -> Path:
     "The folder of a small training."
     folder = Path(tempfile.mkdtemp(dir=SCRATCH.name)) / "run"
-    forked(lambda: runs.train(TINY, folder) and "")
+    if said := forked(lambda: runs.train(TINY, folder) and ""):
+        raise RuntimeError(said)
     return folder
 
 
@@ -315,6 +316,13 @@ def own_files(draw: random.Random, large: bool) -> Iterator[str]:
             yield line_refused([*WORDS, str(mine)], (str(mine),))
             (mine / name).rmdir()
             (mine / name).write_bytes(content[name])
+        config = json.loads(content["config.json"])
+        for _ in range(20 * n):
+            try:
+                meta = runs.read_json(flipped(content["config.json"], draw), mine / "config.json")
+                yield "" if {key: meta.get(key) for key in config if key != "sha256"} == {key: config[key] for key in config if key != "sha256"} else f"{meta}"
+            except ValueError as err:
+                yield "" if str(mine / "config.json") in str(err) else str(err)
         rows = (core.package_file("data/results.csv")).read_text().splitlines()
         numbers = rows[1].split(",")
         for text in ("", "words\n", "a,b\n1,2\n", "\x00\xff\n", f"{rows[0]}\n{rows[1]},1\n", f"{rows[0]}\n{rows[1][:30]}\n", f'{rows[0]}\n"{rows[1]}\n',
@@ -339,6 +347,13 @@ def mutated(meta: dict, draw: random.Random) -> dict:
     return meta
 
 
+def used(path: Path) -> None:
+    "All that reads a header."
+    meta = runs.weights_meta(path)
+    cli.costs(meta), cli.class_names(meta), pictures.data_name(meta)
+    zoo.load(path).sample(1, steps=1)
+
+
 def headers(draw: random.Random, large: bool) -> Iterator[str]:
     "A header, or a config.json, with any value of another kind is refused by name, if it is not as good as before."
     run, n = finished_run(), 400 if large else 30
@@ -348,7 +363,7 @@ def headers(draw: random.Random, large: bool) -> Iterator[str]:
         for _ in range(n):
             odd = mutated(header, draw)
             runs.save_weights(net, path, **odd)
-            problem = refused(lambda: zoo.load(path), (path,))
+            problem = refused(lambda: used(path), (path,))
             yield "" if problem.endswith("not refused") else f"{odd}: {problem}" if problem else ""
             odd = mutated(config, draw)
             other.write_text(json.dumps(odd))
@@ -397,7 +412,7 @@ def left_by(folder: Path) -> dict:
     meta = runs.weights_meta(folder / "model.safetensors")
     for timed in (state["history"], meta["history"]):
         del timed["seconds"]
-    del config["written"]
+    del config["written"], config["sha256"]
     return left | {"checkpoint.pt": plain(state), "config.json": config, "model.safetensors": (plain(load_file(folder / "model.safetensors")), meta),
                    "summary.txt": left["summary.txt"].decode().splitlines()[2:]}
 
@@ -409,21 +424,46 @@ def difference(folder: Path, whole: dict) -> str:
 
 
 def kills(draw: random.Random, large: bool) -> Iterator[str]:
-    "A training is killed at any moment, and goes on, until it ends; then all is as if nothing had happened."
-    wanted, done = 100 if large else 8, 0
-    whole = left_by(finished_run())
-    train = lambda folder: lambda: runs.train(TINY, folder, resume=True) and ""
-    start, first = time.perf_counter(), Path(tempfile.mkdtemp(dir=SCRATCH.name)) / "run"
-    forked(train(first))
+    "A training is killed at any moment, from before its folder is there to its last file, and goes on; then all is as if nothing had happened."
+    whole, train = left_by(finished_run()), lambda folder: lambda: runs.train(TINY, folder, resume=True) and ""
+    start, folder = time.perf_counter(), Path(tempfile.mkdtemp(dir=SCRATCH.name)) / "run"
+    forked(train(folder))
     takes = time.perf_counter() - start
-    while done < wanted:
-        folder, killed, said = Path(tempfile.mkdtemp(dir=SCRATCH.name)) / "run", 0, None
-        while said is None:
-            said = forked(train(folder), draw.uniform(0, takes) if done + killed < wanted else None)
-            killed += said is None
-        problem = said or difference(folder, whole)
-        yield from [problem and f"after {killed} kills: {problem}"] + [""] * (killed - 1) if killed else []
-        done += killed
+    for _ in range(100 if large else 5):
+        killed = False
+        while not killed:  # it may have ended before
+            folder, moment = Path(tempfile.mkdtemp(dir=SCRATCH.name)) / "run", draw.uniform(0, takes)
+            killed = forked(train(folder), moment) is None
+        problem = forked(train(folder)) or difference(folder, whole)
+        yield problem and f"killed after {moment:.3f} s: {problem}"
+
+
+def half_written(draw: random.Random, large: bool) -> Iterator[str]:
+    "A training is killed in the middle of writing a file, each of its files in turn, and goes on."
+    whole, write = left_by(finished_run()), Path.write_bytes
+
+    def killed_at(folder: Path, k: int) -> str:
+        "Train, and be killed half-way through the k-th write."
+        counts = iter(range(k + 1))
+
+        def write_bytes(self, content):
+            if next(counts, k) == k:
+                write(self, content[: len(content) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+            return write(self, content)
+        with patch.object(Path, "write_bytes", write_bytes), patch.object(Path, "write_text", lambda self, text, **_: self.write_bytes(text.encode())):
+            runs.train(TINY, folder)
+        return "not killed"
+
+    k = 0
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=SCRATCH.name)) / "run"
+        if forked(lambda: killed_at(folder, k)) is not None:
+            break  # there are no more files
+        problem = forked(lambda: runs.train(TINY, folder, resume=True) and "") or difference(folder, whole)
+        yield problem and f"write {k}: {problem}"
+        k += 1 if large else 3
+    yield "" if k > 8 else f"only {k} writes were met"
 
 
 def full_disks(draw: random.Random, large: bool) -> Iterator[str]:
@@ -431,7 +471,7 @@ def full_disks(draw: random.Random, large: bool) -> Iterator[str]:
     run = finished_run()
     whole, most = left_by(run), (run / "checkpoint.pt").stat().st_size
     limit = lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))  # such a write fails as on a full disk
-    writes = TINY.epochs * 4 + 4  # of a training: of each epoch checkpoint, log, config.json and picture; and config.json, weights, curves and summary
+    writes = TINY.epochs * 3 + 5  # of a training: of each epoch checkpoint, log and picture; config.json twice, weights, curves and summary
 
     def failing(k):
         "os.fsync, which fails at the k-th file."
@@ -495,9 +535,11 @@ def two_runs(draw: random.Random, large: bool) -> Iterator[str]:
     "A second training in a folder is refused by name and changes nothing; once the first is killed, another goes on."
     whole, folder = left_by(finished_run()), Path(tempfile.mkdtemp(dir=SCRATCH.name)) / "run"
     if not (pid := os.fork()):
-        with patch.object(runs, "fit", lambda *_: time.sleep(60)):
-            runs.train(TINY, folder)
-        os._exit(0)
+        try:
+            with patch.object(runs, "fit", lambda *_: time.sleep(60)):
+                runs.train(TINY, folder)
+        finally:
+            os._exit(0)
     try:
         for _ in range(600):
             if (folder / "config.json").exists():
@@ -560,6 +602,7 @@ PARTS = {  # what is tried, and what is to be said of those that went well
     "own files": (own_files, "refused by name when damaged"),
     "headers": (headers, "refused by name, or harmless, with a value of another kind"),
     "kills": (kills, "resumed to the same bits, with nothing left behind"),
+    "half-written": (half_written, "of its files, at each of which a training was killed half-way, and resumed to the same bits"),
     "full disks": (full_disks, "said in one line, with nothing lost or left behind"),
     "two runs": (two_runs, "as they should be"),
     "written": (written, "wrote what was asked for and nothing else"),
