@@ -264,7 +264,7 @@ class Training:
             return self.out
         require("--out", self.out, processes()[1] == 1, "given where several processes train together")
         if self.resume:
-            if not (old := sorted(Path("runs").glob(f"{name}-[0-9]*"))):
+            if not (old := sorted(config.parent for config in Path("runs").glob(f"{name}-[0-9]*/config.json"))):
                 raise FileNotFoundError(f"There is no run of {name} in runs: name its folder with --out, or begin a new one without --resume.")
             return old[-1]
         stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -21,7 +21,7 @@ import re
 import tempfile
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.resources import files
 from itertools import takewhile
@@ -280,7 +280,8 @@ def atomic(
         with open(tmp, "r+b") as f:  # Windows wants it writable
             os.fsync(f.fileno())  # on the disk before it takes the name
         os.umask(mask := os.umask(0))
-        tmp.chmod(0o666 & ~mask)  # readable to others as any file; mkstemp is more careful
+        with suppress(OSError):  # not every file system knows modes
+            tmp.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~mask)  # as it was, or as any new file; mkstemp is more careful
         os.replace(tmp, path)
     except OSError as err:
         if err.errno is None or err.filename not in (None, tmp, str(tmp)) and tmp:

@@ -66,6 +66,8 @@ def locked(folder: Path):
         lock = FileLock(folder / ".lock", blocking=False).acquire()
     except Timeout as err:
         raise BlockingIOError(f"{folder} is in use by another training run: wait for it, or name another folder.") from err
+    except OSError as err:
+        raise OSError(f"{folder} cannot be locked ({err.strerror}): name a folder on a local disk.") from err
     with lock:
         for place in (folder, folder / "samples"):
             for path in place.iterdir() if place.is_dir() else ():
@@ -102,6 +104,8 @@ def run_dir(folder: Path, model: nn.Module, resume: bool):
             held.pop_all()  # the folder is another's
             raise
         except OSError as err:
+            if err.errno is None:
+                raise  # it says all
             raise OSError(f"Cannot write to {folder} ({err.strerror}): name a folder that you can write to.") from err
         if free < need:
             raise OSError(f"{folder} has {free / 1e6:.0f} MB free and training needs {need / 1e6:.0f} MB: free some room first.")

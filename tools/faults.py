@@ -429,7 +429,7 @@ def kills(draw: random.Random, large: bool) -> Iterator[str]:
     start, folder = time.perf_counter(), Path(tempfile.mkdtemp(dir=SCRATCH.name)) / "run"
     forked(train(folder))
     takes = time.perf_counter() - start
-    for _ in range(100 if large else 5):
+    for _ in range(100 if large else 3):
         killed = False
         while not killed:  # it may have ended before
             folder, moment = Path(tempfile.mkdtemp(dir=SCRATCH.name)) / "run", draw.uniform(0, takes)
@@ -462,7 +462,7 @@ def half_written(draw: random.Random, large: bool) -> Iterator[str]:
             break  # there are no more files
         problem = forked(lambda: runs.train(TINY, folder, resume=True) and "") or difference(folder, whole)
         yield problem and f"write {k}: {problem}"
-        k += 1 if large else 3
+        k += 1 if large else 4
     yield "" if k > 8 else f"only {k} writes were met"
 
 
