@@ -64,7 +64,7 @@ def read_picture(
     import cv2
 
     grey = grey_levels(img := open_picture(path))
-    if not (grey.min() >= 0 and grey.max() <= 255) or img.mode == "F" and grey.max() <= 1:  # a file of numbers, from 0 to 1 for one
+    if not (grey.min() >= 0 and grey.max() <= 255) or img.mode == "F" and grey.max() <= 1:  # such as a file of floats from 0 to 1
         raise ValueError(f"{path} holds numbers that are no grey levels from 0 to 255.")
     side = min(grey.shape)
     top, left = ((n - side) // 2 for n in grey.shape)

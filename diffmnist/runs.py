@@ -171,7 +171,7 @@ def weights_meta(path: str | Path) -> dict:
 
 
 def tensors_sha256(path: str | Path) -> str:
-    "The SHA-256 of a weight file's tensors alone, which is the same for two equal trainings: their headers differ in date and time taken."
+    "The SHA-256 of a weight file's tensors alone, which is the same for two equal trainings: their headers differ at least in the seconds taken."
     tensors = sorted(safetensors.deserialize(read_weights(path)[0]), key=lambda tensor: tensor[0])
     return sha256(b"".join(f"{name} {t['dtype']} {t['shape']} ".encode() + t["data"] for name, t in tensors))
 
