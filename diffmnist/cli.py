@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PICTURES', 'VERBS', 'check_output', 'check_distinct', 'check_grid', 'write_npz', 'write_pngs', 'Sample', 'Evaluate',
-           'Training', 'finish', 'run_recipe', 'train_model', 'Train', 'List', 'class_names', 'costs', 'Playground',
+           'Training', 'finish', 'run_recipe', 'train_model', 'Train', 'List', 'training_line', 'Playground',
            'one_line', 'first_sentence', 'parse', 'dispatch', 'main']
 
 # %% ../nbs/92_cli.ipynb #a7382f52
@@ -40,10 +40,10 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 import diffmnist
 from .core import atomic, evenly_spaced, grid_image, save_picture, sha256, show_trajectory, to_bytes
 from .evaluation import digest, evaluate_all, evaluate_model, held_out_loss, prepared, read_table
-from .pictures import data_meta, data_name, read_pictures
+from .pictures import data_classes, data_meta, data_name, read_pictures
 from .pipeline import Pipeline, Sampling
 from .playground import playground_server, write_playground
-from .reading_pictures import read_edges, reading, seen
+from .reading_pictures import edges_of, reading, seen
 from .recipe import Recipe, require
 from .runs import locked, main_process, processes, read_json, train, weights_dir, weights_meta, weights_path
 from .zoo import classifier_for, load, recipe_from, recipes, training_order
@@ -165,11 +165,7 @@ class Sample(Sampling):
         classifier = classifier_for(pipeline).net if self.classifier else None
         if self.edges:
             require("model", self.model, getattr(pipeline.recipe, "control", "") == "edges", "one that takes edges, such as controlnet, to use --edges")
-        if self.seen:  # even if it is refused
-            save_picture(self.seen, seen(self.edges))
-        given = {"classifier": classifier, "image": read_edges(self.edges) if self.edges else None}
-        if self.edges and (parts := reading(self.edges).parts) > 1:
-            print(f"note: {parts} separate parts were found in {self.edges}: --seen shows them", file=sys.stderr)
+        given = {"classifier": classifier, "image": self.read_edges() if self.edges else None}
         turns = self.label is None and (pipeline.recipe.labels or self.classifier)
         n = self.n if self.n is not None else pipeline.recipe.classes if turns else 64
         require("n", n, 1 <= n < 2**40, "a whole number of at least 1, and below 2**40")
@@ -180,6 +176,15 @@ class Sample(Sampling):
             self.write_data(pipeline, n, given)
         what = f"pictures like those of {data_name(pipeline.meta)}" if pipeline.meta.get("data") else "digits"
         print(f"{n:,} {what} in {', '.join(str(path) for path in (self.out, self.animation, self.seen) if path)}")
+
+    def read_edges(self) -> torch.Tensor:  # (1, 1, 28, 28)
+        "The edges of the picture; what was seen in it is written even if it is refused."
+        read = reading(self.edges)
+        if self.seen:
+            save_picture(self.seen, seen(read))
+        if read.parts > 1:
+            print(f"note: {read.parts} separate parts were found in {self.edges}: --seen shows them", file=sys.stderr)
+        return edges_of(read, self.edges)
 
     def write_picture(self, pipeline: Pipeline, n: int, ncol: int, given: dict) -> None:
         "One picture of n digits, and the animation of their trajectories if it is asked for."
@@ -204,7 +209,7 @@ class Sample(Sampling):
         y = y.where(y < pipeline.recipe.classes, -1)  # -1: no class was asked for
         batches = pipeline.stream(n, options, **given, progress=True)
         if self.out.suffix:
-            write_npz(self.out, batches, n, labels=y, classes=class_names(pipeline.meta), seed=self.seed, model=self.model)
+            write_npz(self.out, batches, n, labels=y, classes=data_classes(pipeline.meta), seed=self.seed, model=self.model)
         else:
             write_pngs(self.out, batches, [str(k) if k >= 0 else "" for k in y.tolist()])
 
@@ -369,23 +374,18 @@ class List:
                 continue
             meta, own = weights_meta(weights_path(name)), digest(weights_path(name))
             fids = [f"{r['fid']:.2f}" for r in read_table() if r["model"] == name and r["weights"].startswith(own) and r["sampler"] != "prior"]
-            print(f"{name:19}{costs(meta)} {min(fids, key=float, default='-'):>9}  {', '.join(recipes[name].needs().values())}")
+            print(f"{name:19}{training_line(meta)} {min(fids, key=float, default='-'):>9}  {', '.join(recipes[name].needs().values())}")
         for path in sorted(Path("runs").glob("**/model.safetensors")):
             try:
                 meta = weights_meta(path)
                 require("The header", path, "recipe" in meta, "one that says by which recipe it was trained")
-                print(f"{path}, learned from {data_name(meta)}, {', '.join(f'{i} {name}' for i, name in enumerate(class_names(meta))) or 'no classes'}:"
-                      f"\n{'':19}{costs(meta)}")
+                print(f"{path}, learned from {data_name(meta)}, {', '.join(f'{i} {name}' for i, name in enumerate(data_classes(meta))) or 'no classes'}:"
+                      f"\n{'':19}{training_line(meta)}")
             except (ValueError, OSError) as err:
                 print(one_line(str(err)))
 
 
-def class_names(meta: dict) -> list[str]:
-    "The classes of what a model has learned, in the order of their numbers."
-    return meta["data"]["classes"] if meta.get("data") else [str(digit) for digit in range(10)]
-
-
-def costs(meta: dict) -> str:
+def training_line(meta: dict) -> str:
     "A model's recipe, and what its training cost and reached, by its header."
     recipe, history = meta.get("recipe", {}), meta.get("history", {})
     return (f"{meta.get('method', '?'):22}{meta.get('parameters', 0):>10,} {str(recipe.get('epochs', '?')):>6} {history.get('seconds', 0) / 60:>7.0f} "

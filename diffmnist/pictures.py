@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Labelled', 'open_picture', 'pixels_of', 'grey_levels', 'read_picture', 'Pictures', 'visible', 'read_files',
-           'hold_out', 'to_tensors', 'read_folder', 'class_names', 'find_idx', 'read_torchvision', 'read_path',
-           'read_pictures', 'data_split', 'data_meta', 'data_name']
+           'hold_out', 'to_tensors', 'read_folder', 'torchvision_classes', 'find_idx', 'read_torchvision', 'read_path',
+           'read_pictures', 'data_split', 'data_meta', 'data_name', 'data_classes']
 
 # %% ../nbs/00b_pictures.ipynb #c5014213
 import warnings
@@ -156,7 +156,7 @@ def read_folder(
     return Pictures(folder.name, tuple(classes) if classes != [""] else (), to_tensors(train, classes), to_tensors(test, classes), refused)
 
 # %% ../nbs/00b_pictures.ipynb #81ea388c
-def class_names(
+def torchvision_classes(
     name: str,  # of a data set in torchvision
     split: str,  # of EMNIST, else ""
 ) -> list[str]:  # the names of the labels 0, 1, ...; empty: unknown
@@ -191,7 +191,7 @@ def read_torchvision(
     for x, y in parts:
         if x.shape[1:] != (28, 28) or y.shape != x.shape[:1]:
             raise ValueError(f"{images.parent} must hold pictures of 28x28 and a label for each, not {tuple(x.shape)} and {tuple(y.shape)}.")
-    labels, names = parts[0][1].unique(), class_names(name, split)
+    labels, names = parts[0][1].unique(), torchvision_classes(name, split)
     number = torch.full((256,), -1).index_put((labels.long(),), torch.arange(len(labels)))  # of EMNIST's letters 1..26, 0..25
     train, test = ((x[:, None].mT.contiguous() if emnist else x[:, None], number[y.long()]) for x, y in parts)
     if (test[1] < 0).any():
@@ -246,3 +246,10 @@ def data_name(
 ) -> str:
     "What a model has learned, in a word."
     return meta["data"]["name"] if meta.get("data") else "MNIST"
+
+
+def data_classes(
+    meta: dict,  # the header of a weight file
+) -> list[str]:
+    "The classes of what a model has learned, in the order of their numbers."
+    return meta["data"]["classes"] if meta.get("data") else [str(digit) for digit in range(10)]

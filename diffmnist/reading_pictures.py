@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SIDE', 'check_span', 'grey_of', 'like_mnist', 'colours_of', 'background', 'nearest', 'Strokes', 'grown',
-           'find_strokes', 'refusal', 'sheet_in', 'Reading', 'reading', 'read_edges', 'seen']
+           'find_strokes', 'refusal', 'sheet_in', 'Reading', 'reading', 'read_edges', 'edges_of', 'seen']
 
 # %% ../nbs/10a_reading_pictures.ipynb #adb5f94a
 from pathlib import Path
@@ -225,23 +225,29 @@ def read_edges(
     path: str | Path,  # a picture file of any size
 ) -> torch.Tensor:  # (1, 1, 28, 28): 1 on an edge, else -1
     "The edges of a picture, fitted like MNIST's digits; 28x28 pixels in two greys are edges already."
-    read = reading(path)
+    return edges_of(reading(path), path)
+
+
+def edges_of(
+    read: Reading,
+    path: str | Path,  # of the picture, for the message
+) -> torch.Tensor:  # (1, 1, 28, 28): 1 on an edge, else -1
+    "The edges that were read, unless the picture is refused."
     if read.refused:
         raise ValueError(f"{path} {read.refused}")
     return read.edges
 
 
 def seen(
-    path: str | Path,  # a picture file of any size
+    read: Reading,
 ):  # a PIL image
-    "What `read_edges` sees in a picture, step by step, and why it refuses it, if it does."
+    "What was seen in a picture, step by step, and why it is refused, if it is."
     import textwrap
     from io import BytesIO
 
     from matplotlib.figure import Figure
     from PIL import Image
 
-    read = reading(path)
     fig = Figure(figsize=(10, 3.2), layout="constrained")
     panels = {"the picture": np.broadcast_to(read.picture, (*read.picture.shape[:2], 3)).round().astype(np.uint8), "strokes found": read.strokes,
               "28x28 pixels": read.digit, "edges": read.edges[0, 0].numpy()}

@@ -350,7 +350,7 @@ def mutated(meta: dict, draw: random.Random) -> dict:
 def used(path: Path) -> None:
     "All that reads a header."
     meta = runs.weights_meta(path)
-    cli.costs(meta), cli.class_names(meta), pictures.data_name(meta)
+    cli.training_line(meta), pictures.data_classes(meta), pictures.data_name(meta)
     zoo.load(path).sample(1, steps=1)
 
 
