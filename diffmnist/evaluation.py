@@ -255,8 +255,10 @@ TABLE = (  # the rows of the table of results: a model's name, and options of `e
     *((name, {"steps": 20, "guidance": w}) for name in ("pixel_cfg", "cfg_concat", "cfg_attend", "cfg_film") for w in (1, 2)),
     ("cfg_film", {"steps": 20, "guidance": 5}),
     *((name, {"steps": 10, "guidance": w}) for name in ("pixel_cond_flow", "cond_flow") for w in (1, 2)),
+    ("pixel_transformer", {"steps": 10, "guidance": 1}),
     *((name, {"sampler": "ddim", "steps": 20, "classifier": True}) for name in ("ddpm", "latent_ddpm")), ("latent_ddpm", {"steps": 50, "cache": 3}),
-    *((name, {"sampler": "euler", "steps": n}) for name in ("reflow", "latent_reflow") for n in (1, 2, 4)),
+    *(("latent_reflow", {"sampler": "euler", "steps": n}) for n in (1, 2, 4)),
+    *(("latent_consistency", {"steps": n, "guidance": w}) for n, w in ((1, 1), (2, 1), (4, 1), (1, 2))),
     ("latent_one_step", {}), ("controlnet", {}), ("vae", {}),
 )
 HEADLINE = (  # rows measured with ten seeds: the models at samplers and numbers of steps that a reader would choose
@@ -265,7 +267,7 @@ HEADLINE = (  # rows measured with ten seeds: the models at samplers and numbers
     ("latent_ddpm", {"sampler": "dpm_solver", "steps": 20}), ("latent_flow", {"sampler": "midpoint", "steps": 10}),
     ("cfg_film", {"steps": 20, "guidance": 1}), ("cond_flow", {"steps": 10, "guidance": 1}),
     ("cfg_film", {"steps": 20, "guidance": 2}), ("cond_flow", {"steps": 10, "guidance": 2}),
-    ("latent_reflow", {"sampler": "euler", "steps": 1}), ("latent_one_step", {}),
+    ("latent_reflow", {"sampler": "euler", "steps": 1}), ("latent_one_step", {}), ("latent_consistency", {"steps": 1, "guidance": 1}),
 )
 
 

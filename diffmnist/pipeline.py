@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from .average_velocity import AverageVelocity, FlowMap, flow_map, multistep_consistency
 from .classifier_free_guidance import cfg
 from .classifier_guidance import NoisyClassifier, classifier_guidance
 from .controlnet import CONTROLS, ControlNetRecipe
@@ -47,7 +48,8 @@ class Sampler(NamedTuple):
 
 SAMPLERS = {"ddpm": Sampler("eps", ddpm, 50), "ddim": Sampler("eps", ddim, 50), "dpm_solver": Sampler("eps", dpm_solver, 20),
             "euler": Sampler("v", euler, 50), "midpoint": Sampler("v", midpoint, 25), "heun": Sampler("v", heun, 25, False),
-            "rk45": Sampler("v", rk45, None, False), "one_step": Sampler("v", one_step, None)}
+            "rk45": Sampler("v", rk45, None, False), "one_step": Sampler("v", one_step, None),
+            "flow_map": Sampler("v", flow_map, 1), "multistep_consistency": Sampler("v", multistep_consistency, 1)}  # these two: the average velocity
 
 # %% ../nbs/89_pipeline.ipynb #e8d5f2ab
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ class Sampling:
     label: int | tuple[int, ...] | None = None  # the class to draw, or several in turn, counted from 0; None: all in turn, and of a ControlNet none
     guidance: float | None = None  # guidance scale w: 0 unconditional, 1 conditional, above 1 guided; None: 3
     sampler: Literal[*SAMPLERS] | None = None  # None: ddpm for diffusion in pixels, dpm_solver in latents or with classes, midpoint for flows
-    steps: int | None = None  # None: the sampler's usual number, 50, 25 for midpoint and heun, 20 for dpm_solver
+    steps: int | None = None  # None: 50, 25 for midpoint and heun, 20 for dpm_solver, 1 for flow_map and multistep_consistency
     spacing: Literal[*SPACINGS] = "even"  # of the times: in t, in log-SNR, or quadratic
     start: int | None = None  # the first time; None: the last one with some signal left, for flows T
     times: tuple[float, ...] | None = None  # instead of steps, spacing and start: the times themselves, falling to 0
@@ -97,6 +99,8 @@ def with_cache(
     net = getattr(net, "_orig_mod", net)
     if hasattr(net, "encode"):
         return DeepCache(net, every)
+    is_unet = hasattr(getattr(net, "net", None), "encode") and not isinstance(net, AverageVelocity)
+    require("cache", every, is_unet, "omitted for this model, whose network is no UNet of one time")
     net = deepcopy(net)  # the wrapper is changed, and the pipeline keeps its own
     net.net = DeepCache(net.net, every)
     return net
@@ -165,7 +169,7 @@ class Pipeline:
 
         def f(x_t, t, *args, **cond):
             self.evaluations += len(x_t)
-            cond = {k: v.to(dtype) if v.is_floating_point() else v for k, v in cond.items()}
+            cond = {k: v.to(dtype) if isinstance(v, torch.Tensor) and v.ndim == 4 else v for k, v in cond.items()}  # images
             out = net(x_t.to(dtype), t, *args, **cond).float()
             return out.clone() if hasattr(net, "_orig_mod") else out  # the next call of a CUDA graph writes where this one did
 
@@ -191,6 +195,9 @@ class Pipeline:
         "The sampler that the options mean, its schedule, and its other arguments."
         name = options.sampler or self.recipe.sampler
         require("model", type(self.recipe).__name__, name in SAMPLERS, "a diffusion model, a flow or a VAE: others generate no digits")
+        knows = isinstance(self.recipe, FlowMap) and name in ("multistep_consistency", self.recipe.sampler)
+        require("sampler", name, name not in ("flow_map", "multistep_consistency") or knows,
+                "one for a velocity or for eps: this model's network was not trained for such steps")
         sampler = SAMPLERS[name]
         (sched, usual), taken = self.schedule_for(sampler.predicts), signature(sampler.run).parameters
         for option, takes in {"eta": "eta", "steps": "n", "times": "times", "spacing": "times"}.items():
@@ -217,6 +224,9 @@ class Pipeline:
             require("model", type(self.recipe).__name__, sampler.predicts == self.recipe.predicts == "eps" and not self.recipe.labels,
                     "one that predicts eps and takes no class, with a sampler for eps, for a classifier's guidance")
             f = classifier_guidance(f, classifier.logp, sched, w)
+        elif isinstance(self.recipe, FlowMap) and sampler.run in (flow_map, multistep_consistency):
+            require("guidance", w, 1 <= w <= AverageVelocity.w_max, f"between 1 and {AverageVelocity.w_max:g} for this model")
+            f = partial(f, w=float(w))  # one evaluation: the network is conditioned on the scale
         elif self.recipe.labels and w != 1:
             f = cfg(f, w, self.recipe.classes)
         first = args.get("times") or [args.get("start", sched.T)]

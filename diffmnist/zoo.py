@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from .average_velocity import FlowMap
 from .classifier import ClassifierRecipe, ViTRecipe
 from .classifier_free_guidance import CFG
 from .classifier_guidance import NoisyClassifierRecipe
@@ -25,6 +26,7 @@ from .pipeline import Pipeline
 from .recipe import Recipe
 from .rectified_flow import Reflow
 from .runs import load_weights, weights_meta, weights_path
+from .transformer import TransformerFlow
 from .vae import VAERecipe
 
 # %% ../nbs/90_zoo.ipynb #6babe13b
@@ -45,9 +47,10 @@ recipes: dict[str, Recipe] = {  # how the shipped weights came about, by name
     "latent_flow": Flow(**latents),
     "cond_flow": ClassFlow(),
     "pixel_cond_flow": ClassFlow(ema=0.9995, **pixels),
-    "reflow": Reflow(),
     "latent_reflow": Reflow(teacher="latent_flow", **latents | {"epochs": 60, "lr": 1e-3}),
     "latent_one_step": Reflow(teacher="latent_reflow", times="only_T", **latents | {"epochs": 60, "lr": 1e-3}),
+    "latent_consistency": FlowMap(),
+    "pixel_transformer": TransformerFlow(),
     "noisy_classifier": NoisyClassifierRecipe(),
     "clean_classifier": NoisyClassifierRecipe(epochs=4, t_max=0),
     "pixel_classifier": NoisyClassifierRecipe(epochs=12, space="pixel", widths=(16, 32, 64)),

@@ -73,8 +73,10 @@ def samples(device, name, options):
 
 def main():
     torch.set_num_threads(1)
-    kinds = [("latent_ddpm", {"sampler": name} | ({"steps": 2} if way.steps else {})) for name, way in SAMPLERS.items() if name not in ("rk45", "one_step")]
-    kinds += [("latent_flow", {"sampler": "rk45", "start": 100}), ("latent_one_step", {}), ("vae", {}), ("cfg_attend", {"steps": 2}), ("flow", {"steps": 1}),
+    others = ("rk45", "one_step", "flow_map", "multistep_consistency")  # below, and of other models
+    kinds = [("latent_ddpm", {"sampler": name} | ({"steps": 2} if way.steps else {})) for name, way in SAMPLERS.items() if name not in others]
+    kinds += [("latent_flow", {"sampler": "rk45", "start": 100}), ("latent_one_step", {}), ("latent_consistency", {"steps": 2}), ("vae", {}),
+              ("cfg_attend", {"steps": 2}), ("flow", {"steps": 1}), ("pixel_transformer", {"steps": 1}),
               ("latent_ddpm", {"steps": 3, "spacing": "log_snr", "eta": 1.0, "cache": 2}), ("controlnet", {"steps": 1, "label": 7}),
               ("latent_ddpm", {"steps": 1, "sampler": "ddim", "classifier": "noisy_classifier", "label": 3})]
     for name, options in kinds:
