@@ -4,26 +4,19 @@
 
 # %% auto #0
 __all__ = ['TARGETS', 'IntervalEmbedding', 'as_factor', 'mean_flow_target', 'shortcut_target', 'consistency_target',
-           'any_interval', 'to_zero', 'flow_map', 'AverageVelocity', 'guided_target', 'average_velocity_loss',
-           'multistep_consistency', 'FlowMap']
+           'any_interval', 'to_zero', 'flow_map', 'multistep_consistency']
 
 # %% ../nbs/13_one_step.ipynb #19718edc
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import ClassVar, Literal
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .conditioning import TokenLabel, drop_labels, film_unet
-from .core import default_device, final
-from .ddpm import Step, stratified
-from .flow_matching import ClassFlow, flow_times
+from .ddpm import Step
+from .flow_matching import flow_times
 from .forward_process import Schedule, add_noise
-from .recipe import Space
-from .unet import Predictor, TimeEmbedding, UNet, time_embedding
+from .unet import Predictor, TimeEmbedding, time_embedding
 
 # %% ../nbs/13_one_step.ipynb #9b306ded
 class IntervalEmbedding(TimeEmbedding):
@@ -107,77 +100,6 @@ def flow_map(
         x = x + (s - t) / sched.T * u
         yield Step(s, x, x - s / sched.T * u)
 
-# %% ../nbs/13_one_step.ipynb #a550d18c
-class AverageVelocity(TokenLabel):
-    "A class-conditional UNet of the average velocity from t down to s at guidance scale w; without s and w, of the velocity at t."
-
-    w_max = 4.0  # largest guidance scale
-
-    def __init__(
-        self,
-        net: UNet,  # whose layers read one token from `c.ctx`
-        T: int = 1000,  # units of time
-        dim: int = 128,  # width of the token
-        classes: int = 10,  # numbered from 0; the null token is the next number
-    ):
-        super().__init__(net, dim, tokens=1, classes=classes)
-        emb_dim = net.time[0].out_features
-        self.T, net.time = T, IntervalEmbedding(3 * (emb_dim // 2), emb_dim)
-
-    def forward(
-        self,
-        x_t: torch.Tensor,  # (B, C, H, W)
-        t: torch.Tensor,  # times (B,), 0..T
-        y: torch.Tensor,  # (B,) in 0..classes
-        s: torch.Tensor | None = None,  # the ends of the steps (B,), at most t; None: t
-        w: torch.Tensor | float = 1.0,  # guidance scale (B,) or one for all, 1..w_max
-    ) -> torch.Tensor:  # like x_t
-        s = t if s is None else s
-        z = torch.stack([t / self.T, (t - s) / self.T, w / self.w_max * torch.ones_like(t)], dim=1)
-        return super().forward(x_t, z, y)
-
-# %% ../nbs/13_one_step.ipynb #94eceed6
-@torch.no_grad()
-def guided_target(
-    f: Predictor,  # f(x_t, t, y, s, w)
-    x_t: torch.Tensor,  # (B, C, H, W)
-    t: torch.Tensor,  # beginning of the steps (B,), 0..T
-    s: torch.Tensor,  # their ends (B,), at most t
-    y: torch.Tensor,  # classes (B,), some of them the null token
-    w: torch.Tensor,  # guidance scales (B,); 1 for the null token
-    v: torch.Tensor,  # eps - x0, like x_t
-    target: Callable,  # `mean_flow_target`, `shortcut_target` or `consistency_target`
-    null: int,  # the null token
-    T: int,  # units of time
-) -> torch.Tensor:  # like x_t
-    "Bootstrapped targets for intervals, of the average velocity of the guided field (after Geng et al. 2025 and 2025b)."
-    v_c, v_u = f(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([y, torch.full_like(y, null)])).float().chunk(2)
-    more = as_factor(w - 1, v) * (v_c - v_u)
-    return target(lambda x, t, s: f(x, t, y, s, w), x_t, t, s, v + more, v_c + more, T)
-
-
-def average_velocity_loss(
-    f: Predictor,  # f(x_t, t, y, s, w)
-    x0: torch.Tensor,  # clean images (B, C, H, W)
-    y: torch.Tensor,  # classes (B,), some of them the null token
-    sched: Schedule,  # `linear_path(T)`
-    target: Callable,  # `mean_flow_target`, `shortcut_target` or `consistency_target`
-    intervals: Callable = any_interval,  # (n, device) -> t and s as fractions of T
-    null: int = 10,  # the null token
-    share: float = 0.5,  # of the batch, for intervals; the rest is flow matching
-    w_max: float = AverageVelocity.w_max,  # largest guidance scale
-) -> torch.Tensor:  # scalar
-    "Flow matching at s = t, and for intervals s < t a bootstrapped target."
-    k, device, eps = round(share * len(x0)), x0.device, torch.randn_like(x0)
-    same = stratified(len(x0) - k, device)
-    t, s = (sched.T * torch.cat([end, same]) for end in intervals(k, device))
-    w = 1 + (w_max - 1) * torch.rand(len(x0), device=device).square() * (y != null)
-    w[k:] = 1
-    x_t, v = add_noise(x0, t, eps, sched), eps - x0
-    net = getattr(f, "_orig_mod", f)  # not compiled, for the derivative
-    goal = guided_target(net, x_t[:k], t[:k], s[:k], y[:k], w[:k], v[:k], target, null, sched.T)
-    return (f(x_t, t, y, s, w).float() - torch.cat([goal, v[k:]])).square().mean()
-
 # %% ../nbs/13_one_step.ipynb #3a713090
 @torch.no_grad()
 def multistep_consistency(
@@ -196,29 +118,3 @@ def multistep_consistency(
         x0 = x - t / sched.T * f(x, at, s=torch.zeros_like(at)).to(x.dtype)
         x = add_noise(x0, s, randn_like(x0), sched) if s else x0
         yield Step(s, x, x0)
-
-# %% ../nbs/13_one_step.ipynb #0048c26d
-@dataclass(frozen=True, kw_only=True)
-class FlowMap(ClassFlow):
-    "A class-conditional network of average velocities, guidance learned; of \"consistency\" those down to 0 only; held-out loss: v-MSE at s = t."
-
-    epochs: int = 54  # passes over the training data
-    target: Literal["consistency", "shortcut", "improved_mean_flow"] = "consistency"  # the target of intervals
-    share: float = 0.5  # of each batch, for intervals; the rest is flow matching
-
-    shares: ClassVar[tuple[str, ...]] = ("p_drop", "share")
-
-    @property
-    def sampler(self) -> str:
-        return "multistep_consistency" if self.target == "consistency" else "flow_map"
-
-    def build(self, shape: tuple[int, int, int]) -> nn.Module:
-        return AverageVelocity(film_unet(shape, self.widths, self.blocks, self.dim).net, self.T, self.dim, self.classes)
-
-    def training_loss(self, f: Predictor, x0: torch.Tensor, y: torch.Tensor, epoch: int) -> torch.Tensor:
-        return average_velocity_loss(f, x0, drop_labels(y, self.p_drop, self.classes), self.schedule, *TARGETS[self.target], self.classes, self.share)
-
-    def samples(self, f: Predictor, space: Space) -> torch.Tensor:
-        device = default_device()
-        y = torch.arange(20, device=device) % self.classes
-        return space.decode(final(flow_map(partial(f, y=y), torch.randn(20, *space.shape).to(device), self.schedule)))

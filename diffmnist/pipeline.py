@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from .average_velocity import AverageVelocity, FlowMap, flow_map, multistep_consistency
+from .average_velocity import flow_map, multistep_consistency
 from .classifier_free_guidance import cfg
 from .classifier_guidance import NoisyClassifier, classifier_guidance
 from .controlnet import CONTROLS, ControlNetRecipe
@@ -31,6 +31,7 @@ from .dpm_solver import SPACINGS, dpm_solver
 from .flow_matching import eps_from_v, euler, heun, linear_path, midpoint, one_step, rk45, to_schedule, v_from_eps
 from .forward_process import Schedule, truncate
 from .latent_diffusion import decoded
+from .one_step_digits import AverageVelocity, FlowMap
 from .pictures import data_split
 from .recipe import Recipe, Space, require
 from .unet import Predictor

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 
-from .average_velocity import FlowMap
 from .classifier import ClassifierRecipe, ViTRecipe
 from .classifier_free_guidance import CFG
 from .classifier_guidance import NoisyClassifierRecipe
@@ -21,6 +20,7 @@ from .core import default_device, sha256
 from .ddpm import DDPM
 from .flow_matching import ClassFlow, Flow
 from .latent_diffusion import LatentDDPM, LatentSpace, space_of
+from .one_step_digits import FlowMap
 from .pictures import data_name
 from .pipeline import Pipeline
 from .recipe import Recipe

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS, LIB, BIN = ROOT / "nbs", ROOT / "diffmnist", Path(sys.executable).parent
 NOTEBOOKS = sorted(NBS.glob("*.ipynb"))
 # numbers of notebooks that take longest, longest first: they start first, so that both processes end at about the same time
-LONGEST = ("02c 08b 14 14a 13 03b 92 07a 07b 08 08a 12a 03 09 10 11 05 12 03a 07 02 "
+LONGEST = ("02c 08b 14 14a 13 13a 03b 92 07a 07b 08 08a 12a 03 09 10 11 05 12 03a 07 02 "
            "90a 90 10a 06 04 12b 91 05a 89 15 05b 11a 07c 12c 10b 92a 02d 04a 04b 03c 02b").split()
 TEST_ENV = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg",  # two notebooks at a time, one thread each
             # glibc keeps memory that was freed: to hand large tensors back and ask for them anew takes up to a third of a network's time
