@@ -18,7 +18,7 @@ from .average_velocity import TARGETS, IntervalEmbedding, any_interval, as_facto
 from .conditioning import TokenLabel, drop_labels, film_unet
 from .core import default_device, final
 from .ddpm import stratified
-from .flow_matching import ClassFlow
+from .flow_matching import TIMES, ClassFlow
 from .forward_process import Schedule, add_noise
 from .recipe import Space
 from .unet import Predictor, UNet
@@ -81,11 +81,12 @@ def average_velocity_loss(
     intervals: Callable = any_interval,  # (n, device) -> t and s as fractions of T
     null: int = 10,  # the null token
     share: float = 0.5,  # of the batch, for intervals; the rest is flow matching
+    times: Callable = stratified,  # (n, device) -> times of flow matching as fractions of T
     w_max: float = AverageVelocity.w_max,  # largest guidance scale
 ) -> torch.Tensor:  # scalar
     "Flow matching at s = t, and for intervals s < t a bootstrapped target."
     k, device, eps = round(share * len(x0)), x0.device, torch.randn_like(x0)
-    same = stratified(len(x0) - k, device)
+    same = times(len(x0) - k, device)
     t, s = (sched.T * torch.cat([end, same]) for end in intervals(k, device))
     w = 1 + (w_max - 1) * torch.rand(len(x0), device=device).square() * (y != null)
     w[k:] = 1
@@ -113,7 +114,8 @@ class FlowMap(ClassFlow):
         return AverageVelocity(film_unet(shape, self.widths, self.blocks, self.dim).net, self.T, self.dim, self.classes)
 
     def training_loss(self, f: Predictor, x0: torch.Tensor, y: torch.Tensor, epoch: int) -> torch.Tensor:
-        return average_velocity_loss(f, x0, drop_labels(y, self.p_drop, self.classes), self.schedule, *TARGETS[self.target], self.classes, self.share)
+        y = drop_labels(y, self.p_drop, self.classes)
+        return average_velocity_loss(f, x0, y, self.schedule, *TARGETS[self.target], self.classes, self.share, TIMES[self.times])
 
     def samples(self, f: Predictor, space: Space) -> torch.Tensor:
         device = default_device()

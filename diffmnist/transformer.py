@@ -137,6 +137,11 @@ class TransformerFlow(ClassFlow):
     at_least: ClassVar[dict[str, float]] = ClassFlow.at_least | {"dim": 4, "patch": 1, "depth": 1, "heads": 1}
     at_most: ClassVar[dict[str, float]] = ClassFlow.at_most | {"depth": 64}
 
+    def __post_init__(self):
+        super().__post_init__()
+        unet = (self.widths, self.blocks)
+        require("widths and blocks", unet, unet == (ClassFlow.widths, ClassFlow.blocks), "omitted: a transformer has dim and depth instead")
+
     def build(self, shape: tuple[int, int, int]) -> nn.Module:
         net = DiT(shape, self.patch, self.dim, self.depth, self.heads, self.classes)
         return FromX0(net, self.T) if self.predict == "x0" else net
