@@ -234,7 +234,7 @@ class Evaluate(Sampling):
             check_output(self.out, (".csv",), overwrite=True)  # it grows by rows
             require("seeds", self.seeds, self.seeds >= 1, "at least 1")
             require("n", self.n, 10 <= self.n <= 10_000, "between 10 and 10000, the number of test digits to compare with")
-            evaluate_all(self.out, self.n, self.seeds, self.fast)
+            evaluate_all(self.out, self.n, self.seeds, fast=self.fast)
             return print(f"table in {self.out}")
         pipeline = prepared(self.model, self.fast)
         digits = not pipeline.meta.get("data")

@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from .core import atomic, manifest, package_bytes
+from .one_step_digits import FlowMap
 from .recipe import require
 from .runs import weights_path
 from .vae import VAE
@@ -73,7 +74,7 @@ class WithEdges(nn.Module):
         return self.f(x_t, t, y, edges=edges)
 
 # %% ../nbs/91a_playground.ipynb #f7592865
-PREDICTORS = ("cfg_film", "cond_flow", "latent_flow", "latent_one_step", "pixel_cfg", "controlnet")
+PREDICTORS = ("cfg_film", "cond_flow", "latent_flow", "latent_one_step", "latent_consistency", "pixel_cfg", "controlnet")
 NETS = (*PREDICTORS, "encoder", "decoder", "classifier")
 
 
@@ -91,6 +92,8 @@ def open_net(
         return Net(f, {"x": torch.randn(2, 1, 28, 28)}, {name: f}, {})
     meta = {"predicts": recipe.predicts, "T": recipe.T, "shape": list(shape), "clip": pipeline.space.clip}
     inputs = {"x_t": torch.randn(2, *shape), "t": torch.tensor([5.0, 700.0])} | ({"y": torch.tensor([3, 10])} if recipe.labels else {})
+    if isinstance(recipe, FlowMap):
+        inputs |= {"s": torch.tensor([0.0, 300.0]), "w": torch.tensor([1.0, 3.0])}
     if not pipeline.is_controlled:
         return Net(f, inputs, {name: f}, meta)
     weights = {name: recipe.trainable(f), recipe.base: nn.ModuleDict({"embed": f.embed, "net": f.net.net})}

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from unittest.mock import patch
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from browser import WIDTHS
 
 import diffmnist as dm
+from diffmnist.average_velocity import multistep_consistency
 from diffmnist.controlnet import CONTROLS
 from diffmnist.core import mnist
 from diffmnist.editing import inpaint
@@ -117,6 +118,28 @@ def test_same_noise(browser):
             assert worst < 1e-3, (name, sampler)
 
 
+def test_consistency(browser):
+    "the same noise, the same digits as the library's multistep_consistency (1e-3), with class and guidance scale"
+    pipeline = dm.load("latent_consistency", "cpu")
+    noise, y = torch.randn(3, *pipeline.space.shape, generator=torch.manual_seed(0)), torch.tensor([3, 8, 5])
+    run = """async ({noise, labels, w, n}) => {
+        const [S, N] = await Promise.all(['samplers', 'networks'].map((m) => import(`/${m}.js`))), m = await N.model('latent_consistency');
+        const half = Math.exp(-0.125), random = (() => { let k = 0; return () => (k++ % 2 ? 0 : 1 - half) })(); // Box and Muller make 0.5 of these
+        let x;
+        for await (const step of S.multistepConsistency((x, t) => m.net(x, t, labels, {s: 0, w}), Float32Array.from(noise), m.sched, {n, random})) x = step.x;
+        return Array.from(await m.toPixels(x)) }"""
+    with playground(browser) as page:
+        page.goto(page.address)
+        for n, w in ((1, 1.0), (3, 2.5)):
+            halves = lambda x: torch.full_like(x, 0.5)
+            steps = multistep_consistency(partial(pipeline.net, y=y, w=w), noise, pipeline.schedule, n, randn_like=halves)
+            expected = pipeline.space.decode(dm.final(steps))
+            found = page.evaluate(run, {"noise": noise.flatten().tolist(), "labels": y.tolist(), "w": w, "n": n})
+            worst = np.abs(np.array(found) - expected.numpy().ravel()).max()
+            print(f"    {n} step{'s' * (n > 1)}, w = {w}: largest difference {worst:.0e}")
+            assert worst < 1e-3, (n, w)
+
+
 def test_edges_and_known_pixels(browser):
     "Canny's edges are OpenCV's; inpainting keeps what is known and takes the library's coefficients"
     digits = mnist(train=False)[0][:200]
@@ -171,17 +194,18 @@ def test_every_control(browser):
                 page.check("input[value=sdedit]", force=True)
                 settle(page, panel)
             ids = page.eval_on_selector_all(f"#{panel} input:not([type=radio]), #{panel} select", "all => all.map((e) => e.id)")
-            ids.sort(key=lambda key: key == "watch-model")  # last: a flow takes no fresh noise
+            ids.sort(key=lambda key: key in ("watch-model", "race-model"))  # last: a flow takes no fresh noise, a distilled one no class
             assert len(ids) >= 2, panel
             for key in ids:
-                before = page.evaluate(CANVAS, "between-out" if key == "between-part" else canvas)
+                shown = {"between-part": "between-out", "race-left": "race-one"}.get(key, canvas)
+                before = page.evaluate(CANVAS, shown)
                 if page.evaluate("id => document.getElementById(id).tagName", key) == "SELECT":
                     page.select_option(f"#{key}", index=0 if key == "watch-sampler" else 1)
                 else:
                     drag(page, key, {"watch-step": 3, "between-part": 2, "watch-eta": 1, "draw-strength": 0.9}.get(key, 5))
                 settle(page, panel)
                 page.wait_for_timeout(200)
-                after = page.evaluate(CANVAS, "between-out" if key == "between-part" else canvas)
+                after = page.evaluate(CANVAS, shown)
                 assert after != before, f"{key} changes nothing"
             for button in page.locator(f"#{panel} button[id*=dice]").all():
                 before = page.evaluate(CANVAS, canvas)
@@ -252,13 +276,15 @@ def test_drawing(browser):
 
 
 def test_one_step_and_between(browser):
-    "one step is faster than fifty and as sure; the ends between two digits are of the classes asked"
+    "one step, learned from data or from a flow, is faster than fifty and as sure; the ends between two digits are of the classes asked"
     with playground(browser) as page:
         open_panel(page, "race")
-        said = page.inner_text("#race-status")
-        left, right, times = (int(n) for n in re.findall(r"of (\d) of 9|was (\d+) times", said) for n in n if n)
-        print(f"    one step: sure of {left} of 9, fifty: {right} of 9; {times:.0f} times as fast")
-        assert left >= 7 and right >= 7 and times > 2, said
+        for name in ("latent_consistency", "latent_one_step"):
+            page.select_option("#race-model", name)
+            said = settle(page, "race")
+            left, right, times = (int(n) for n in re.findall(r"of (\d) of 9|was (\d+) times", said) for n in n if n)
+            print(f"    {name}: sure of {left} of 9, fifty steps: {right} of 9; {times:.0f} times as fast")
+            assert left >= 7 and right >= 7 and times > 2, said
         open_panel(page, "between")
         for part, digit in ((0, 3), (8, 8)):
             drag(page, "between-part", part)

@@ -2,7 +2,7 @@
 import { canny } from "./canny.js";
 import { classify, decode, encode, model } from "./networks.js";
 import { makePad, nearSegment, show, showGrid, showMasked, showSigned } from "./pictures.js";
-import { addNoise, combine, generator, guided, inpaint, normal, NULL, SAMPLERS, slerp } from "./samplers.js";
+import { addNoise, combine, generator, guided, inpaint, multistepConsistency, normal, NULL, SAMPLERS, slerp } from "./samplers.js";
 
 const $ = (id) => document.getElementById(id);
 const NAMES = { ddim: "DDIM", dpm_solver: "DPM-Solver++ (2M)", euler: "Euler", midpoint: "Midpoint" };
@@ -19,10 +19,10 @@ for (const output of document.querySelectorAll("label output")) {
   write();
 }
 
-// ten classes and none, as radio buttons; chosen(id) is the class, 10 for none
-function classButtons(id, first) {
+// ten classes, and none unless it makes no sense, as radio buttons; chosen(id) is the class, 10 for none
+function classButtons(id, first, none = true) {
   const box = document.createElement("div");
-  for (const y of [0, 1, 2, 3, 4, NULL, 5, 6, 7, 8, 9]) {
+  for (const y of [0, 1, 2, 3, 4, ...(none ? [NULL] : []), 5, 6, 7, 8, 9]) {
     const label = document.createElement("label"), input = document.createElement("input"), face = document.createElement("span");
     Object.assign(input, { type: "radio", name: id, value: y, checked: y === first });
     face.textContent = y === NULL ? "none" : y;
@@ -246,7 +246,7 @@ function drawPanel() {
     // the picture that the network sees, and the steps
     async controlnet(label, random) {
       const m = await model("controlnet"), edges = canny(drawing);
-      const f = guided((x, t, labels) => m.net(x, t, labels, edges), [label], label === NULL ? 1 : 2);
+      const f = guided((x, t, labels) => m.net(x, t, labels, { edges }), [label], label === NULL ? 1 : 2);
       return [m, edges, SAMPLERS.dpm_solver(f, normal(random, m.size), m.sched, { n: 20 })];
     },
     async sdedit(label, random) {
@@ -307,22 +307,43 @@ function drawPanel() {
 // ---- One step or fifty: the same noises through both flows
 
 function racePanel() {
+  const COUNT = 9;
+  const notes = {
+    latent_consistency: "On the left a network trained from scratch, without a teacher, to predict the whole step; on the right a flow of the same size.",
+    latent_one_step: "On the left a flow that was straightened by reflow and distilled; on the right the flow it learned from.",
+  };
+  const plural = (n, word) => `${n} ${word}${n > 1 ? "s" : ""}`;
+
+  // what the two sides do, by the network on the left: [the model's name, steps, network evaluations, noise -> steps of a sampler]
+  function sides(few, many, noise, random) {
+    const n = number("race-n"), flow = (m, f, steps) => SAMPLERS.euler(f, noise, m.sched, { n: steps });
+    if (few.name === "latent_one_step") return [[few, 1, 1, flow(few, few.net, 1)], [many, n, n, flow(many, many.net, n)]];
+    const w = number("race-w"), left = number("race-left"), labels = Array(COUNT).fill(chosen("race-class"));
+    const f = (x, t) => few.net(x, t, labels, { s: 0, w });
+    return [[few, left, left, multistepConsistency(f, noise, few.sched, { n: left, random })],
+      [many, n, w === 1 ? n : 2 * n, flow(many, guided(many.net, labels, w), n)]];
+  }
+
   const update = newest("race-status", async (stale) => {
-    const [one, many] = await Promise.all(["latent_one_step", "latent_flow"].map(model));
+    const name = $("race-model").value, withClass = name === "latent_consistency";
+    $("race-note").textContent = `The same nine noises. ${notes[name]}`;
+    $("race-with-class").hidden = !withClass;
+    const [few, many] = await Promise.all([name, withClass ? "cond_flow" : "latent_flow"].map(model));
     if (stale()) return;
-    const noise = normal(generator(number("race-seed")), 9 * one.size), n = number("race-n"), sure = [], each = [];
-    for (const [id, m, steps] of [["race-one", one, 1], ["race-many", many, n]]) {
-      const start = performance.now(), last = await follow(SAMPLERS.euler(m.net, noise, m.sched, { n: steps }), stale);
+    const random = generator(number("race-seed")), noise = normal(random, COUNT * few.size), sure = [], each = [];
+    for (const [i, [m, steps, evaluations, sampler]] of sides(few, many, noise, random).entries()) {
+      const id = ["race-one", "race-many"][i], start = performance.now(), last = await follow(sampler, stale);
       if (!last) return;
       const x = await m.toPixels(last.x);
-      each.push((performance.now() - start) / 9);
+      each.push((performance.now() - start) / COUNT);
       showGrid($(id), x, 3);
       sure.push((await classify(x)).filter((p) => Math.max(...p) > 0.9).length);
-      $(`${id}-caption`).textContent = `${steps} step${steps > 1 ? "s" : ""}: ${each.at(-1).toFixed(0)} ms a digit`;
+      $(`${id}-caption`).textContent = `${plural(steps, "step")}, ${plural(evaluations, "evaluation")}: ${each.at(-1).toFixed(0)} ms a digit`;
     }
-    const sides = `The classifier is sure (over 90 %) of ${sure[0]} of 9 on the left and of ${sure[1]} of 9 on the right`;
-    $("race-status").textContent = `${sides}; the left was ${(each[1] / each[0]).toFixed(0)} times as fast.`;
+    const found = `The classifier is sure (over 90 %) of ${sure[0]} of 9 on the left and of ${sure[1]} of 9 on the right`;
+    $("race-status").textContent = `${found}; the left was ${(each[1] / each[0]).toFixed(0)} times as fast.`;
   });
+  classButtons("race-class", 3, false);
   dice("race-dice", "race-seed");
   document.querySelector("#race .controls").addEventListener("input", update);
   return update;

@@ -57,12 +57,14 @@ export async function classify(x) {
   });
 }
 
-// a model: net(x, t, labels, edges) -> prediction, its schedule, its shape, and how its samples become pixels
+// a model: net(x, t, labels, {edges, s, w}) -> prediction, its schedule, its shape, and how its samples become pixels; edges are a ControlNet's, s and w
+// (the end of a step and the guidance scale) those of a network of average velocities
 export const model = once(async (name) => {
   const { shape, predicts, T, clip } = (await facts)[name];
   await Promise.all([session(name), ...(shape[0] === 2 ? [session("decoder")] : [])]);
-  const net = (x, t, labels, edges) => {
-    const x_t = tensor(x, shape), rows = x_t.dims[0], inputs = { x_t, t: tensor(new Float32Array(rows).fill(t), []) };
+  const net = (x, t, labels, { edges, ...numbers } = {}) => {
+    const x_t = tensor(x, shape), rows = x_t.dims[0], inputs = { x_t };
+    for (const [key, value] of Object.entries({ t, ...numbers })) inputs[key] = tensor(new Float32Array(rows).fill(value), []);
     if (labels) inputs.y = new ort.Tensor("int64", BigInt64Array.from(labels, BigInt), [rows]);
     if (edges) inputs.edges = tensor(Float32Array.from({ length: rows * 784 }, (_, i) => edges[i % 784]), IMAGE);
     return run(name, inputs);

@@ -1,4 +1,5 @@
-// The samplers of the course, as in diffmnist/ddim.py, dpm_solver.py, flow_matching.py and editing.py. Samples are flat Float32Arrays, a batch one after
+// The samplers of the course, as in diffmnist/ddim.py, dpm_solver.py, flow_matching.py, average_velocity.py and
+// editing.py. Samples are flat Float32Arrays, a batch one after
 // another; a predictor is an async function f(x, t) -> like x, all rows at one time t. A sampler is an async generator of steps {t, x, x0, eps}:
 // x at the time t that it has reached, and the predictions of x0 and of the noise that led there.
 
@@ -165,5 +166,17 @@ async function middle(f, x, t, s, T) {
 
 export const euler = (f, x, sched, options) => solve(f, x, sched, beginning, options);
 export const midpoint = (f, x, sched, options) => solve(f, x, sched, middle, options);
+
+// ---- Samplers that need the average velocity down to t = 0 predicted
+
+// Song et al. 2023, Algorithm 1: to the data at once, then back up to the next time with fresh noise
+export async function* multistepConsistency(f, x, sched, { n, random }) {
+  const times = grid(n, sched.T);
+  for (let i = 0; i < n; i++) {
+    const x0 = combine(1, x, -times[i] / sched.T, await f(x, times[i]));
+    x = times[i + 1] ? addNoise(x0, times[i + 1], normal(random, x.length), sched) : x0;
+    yield { t: times[i + 1], x, x0 };
+  }
+}
 
 export const SAMPLERS = { ddim, dpm_solver: dpmSolver, euler, midpoint };
