@@ -312,6 +312,7 @@ function racePanel() {
     latent_consistency: "On the left a network trained from scratch, without a teacher, to predict the whole step; on the right a flow of the same size.",
     latent_one_step: "On the left a flow that was straightened by reflow and distilled; on the right the flow it learned from.",
   };
+  const warm = new Set();
   const plural = (n, word) => `${n} ${word}${n > 1 ? "s" : ""}`;
 
   // what the two sides do, by the network on the left: [the model's name, steps, network evaluations, noise -> steps of a sampler]
@@ -330,8 +331,18 @@ function racePanel() {
     $("race-with-class").hidden = !withClass;
     const [few, many] = await Promise.all([name, withClass ? "cond_flow" : "latent_flow"].map(model));
     if (stale()) return;
-    const random = generator(number("race-seed")), noise = normal(random, COUNT * few.size), sure = [], each = [];
-    for (const [i, [m, steps, evaluations, sampler]] of sides(few, many, noise, random).entries()) {
+    const begin = () => {
+      const random = generator(number("race-seed"));
+      return sides(few, many, normal(random, COUNT * few.size), random);
+    };
+    if (!warm.has(name)) { // the first call of a network takes longer
+      const first = await follow(begin()[0][3], stale);
+      if (!first) return;
+      await few.toPixels(first.x);
+      warm.add(name);
+    }
+    const sure = [], each = [];
+    for (const [i, [m, steps, evaluations, sampler]] of begin().entries()) {
       const id = ["race-one", "race-many"][i], start = performance.now(), last = await follow(sampler, stale);
       if (!last) return;
       const x = await m.toPixels(last.x);
