@@ -26,7 +26,7 @@ class IntervalEmbedding(TimeEmbedding):
 
     def waves(self, z: torch.Tensor) -> torch.Tensor:
         "z (B, k) -> sines and cosines (B, k * dim)."
-        return time_embedding(self.fastest * z.flatten(), self[0].in_features // z.shape[1], max_period=10 * self.fastest).view(z.shape[0], -1)
+        return time_embedding(self.fastest * z.flatten(), self[0].in_features // z.shape[1], max_period=10 * self.fastest).unflatten(0, z.shape).flatten(1)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         "z (B, k) -> (B, emb_dim)."

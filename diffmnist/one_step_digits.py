@@ -83,6 +83,7 @@ def average_velocity_loss(
     share: float = 0.5,  # of the batch, for intervals; the rest is flow matching
     times: Callable = stratified,  # (n, device) -> times of flow matching as fractions of T
     w_max: float = AverageVelocity.w_max,  # largest guidance scale
+    power: float = 0.0,  # p of the adaptive weights 1 / (error + 0.001)^p of the samples' losses (Geng et al. 2025)
 ) -> torch.Tensor:  # scalar
     "Flow matching at s = t, and for intervals s < t a bootstrapped target."
     k, device, eps = round(share * len(x0)), x0.device, torch.randn_like(x0)
@@ -93,7 +94,8 @@ def average_velocity_loss(
     x_t, v = add_noise(x0, t, eps, sched), eps - x0
     net = getattr(f, "_orig_mod", f)  # not compiled, for the derivative
     goal = guided_target(net, x_t[:k], t[:k], s[:k], y[:k], w[:k], v[:k], target, null, sched.T)
-    return (f(x_t, t, y, s, w).float() - torch.cat([goal, v[k:]])).square().mean()
+    errors = (f(x_t, t, y, s, w).float() - torch.cat([goal, v[k:]])).square().flatten(1).mean(1)
+    return (errors / (errors.detach() + 1e-3) ** power).mean()
 
 # %% ../nbs/13a_one_step_digits.ipynb #0048c26d
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +105,9 @@ class FlowMap(ClassFlow):
     epochs: int = 54  # passes over the training data
     target: Literal["consistency", "shortcut", "improved_mean_flow"] = "consistency"  # the target of intervals
     share: float = 0.5  # of each batch, for intervals; the rest is flow matching
+    power: float = 0.0  # p of the adaptive weights of the samples' losses: 0 for equal weights, 1 as in MeanFlow
 
-    shares: ClassVar[tuple[str, ...]] = ("p_drop", "share")
+    shares: ClassVar[tuple[str, ...]] = ("p_drop", "share", "power")
 
     @property
     def sampler(self) -> str:
@@ -115,7 +118,8 @@ class FlowMap(ClassFlow):
 
     def training_loss(self, f: Predictor, x0: torch.Tensor, y: torch.Tensor, epoch: int) -> torch.Tensor:
         y = drop_labels(y, self.p_drop, self.classes)
-        return average_velocity_loss(f, x0, y, self.schedule, *TARGETS[self.target], self.classes, self.share, TIMES[self.times])
+        options = {"null": self.classes, "share": self.share, "times": TIMES[self.times], "power": self.power}
+        return average_velocity_loss(f, x0, y, self.schedule, *TARGETS[self.target], **options)
 
     def samples(self, f: Predictor, space: Space) -> torch.Tensor:
         device = default_device()
